@@ -1,0 +1,47 @@
+"""Export PyTorch RNNs to ONNX and prove that every runtime computes the same network.
+
+Importing the package loads neither torch nor onnx nor numpy: each public name is imported on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Artifact": "artifact",
+    "RNNSpec": "spec",
+    "RnnExportError": "errors",
+    "SingleMatrixRNN": "module",
+    "SingleMatrixRNNCell": "module",
+    "TwoMatrixRNN": "module",
+    "Weights": "weights",
+    "export": "pipeline",
+    "from_torch": "module",
+    "to_torch": "module",
+    "verify": "pipeline",
+}
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from rnn_export.artifact import Artifact as Artifact
+    from rnn_export.errors import RnnExportError as RnnExportError
+    from rnn_export.module import SingleMatrixRNN as SingleMatrixRNN
+    from rnn_export.module import SingleMatrixRNNCell as SingleMatrixRNNCell
+    from rnn_export.module import TwoMatrixRNN as TwoMatrixRNN
+    from rnn_export.module import from_torch as from_torch
+    from rnn_export.module import to_torch as to_torch
+    from rnn_export.pipeline import export as export
+    from rnn_export.pipeline import verify as verify
+    from rnn_export.spec import RNNSpec as RNNSpec
+    from rnn_export.weights import Weights as Weights
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,212 @@
+"""The step residual: is every step what the recurrence says, to within one step's rounding?
+
+The question is asked of each step on its own, from the state that the runtime itself produced one step
+before, so it does not grow with the length and needs no tolerance. Per element, in float64, with u the unit
+roundoff and n = I + H + 2:
+
+    z = x @ W_ih.T + h @ W_hh.T + b_ih + b_hh
+    m = the same with absolute values       v = the same with squares, (b_ih + b_hh)**2 for the bias
+    w = m + sqrt(n * (2*z*z + v) / 6)       the size of the partial sums, rms over random orders of summation
+    tiny = 2**-126 * (n + rowsum|W_ih| + rowsum|W_hh|)        flushed subnormal products and inputs
+    tanh:      r = |y - tanh z|    s = u*(d*w + |y| + 2) + tiny,  d = 1 - tanh(max(|z| - 4*u*w, 0))**2
+    relu:      r = |y - z| where y > 0, max(z, 0) where y = 0, inf where y < 0   s = u*(w + |y|) + tiny
+    identity:  r = |y - z|                                                       s = u*(w + |y|) + tiny
+    q = r / s, and a run passes if no q is above 4
+
+w is the rms of the partial sums of a dot product over random orders: sum_k E[s_k**2] = n*z**2/3 + n*v/6. The
+2 for tanh is absolute accuracy: kernels compute tanh to a few units of 1, not of tanh x (ONNX Runtime's is
+5.3 u off at x = 8.5). An element above 4 is not yet wrong, because a kernel adds in an order of its own: the
+appeal adds its terms in 8 orders and judges by the largest rounding that any of them shows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_export.appeal import judge_again
+from rnn_export.oracle import activation
+from rnn_export.rounding import FLOAT32, Arithmetic, Array, Chunk, Terms
+from rnn_export.weights import Cell
+
+GATE = 4.0  # the largest q of a correct run seen in 255,690 was 2.0 after the appeal
+CHUNK_STEPS = 256
+CHUNK_ELEMENTS = 2**20  # bounds the memory of wide batches: about ten float64 arrays of this size
+LIVE_TANH = 0.1  # act' above this: the unit is not saturated
+BLIND = 2.0**-10  # a bound above this, or outputs below it, cannot show a fault
+
+
+class Place(NamedTuple):
+    """Where an element is: t counts in the input's own order, whatever the direction."""
+
+    t: int
+    b: int
+    unit: int
+
+
+@dataclass(frozen=True)
+class Residual:
+    """What the residual found in one layer and direction.
+
+    ``max_q`` is the largest q after the appeal, inf where a value is missing or NaN; ``first`` the earliest
+    step (in the direction's own order) that is wrong. ``misplaced`` is the first element whose NaN or
+    infinity is not where IEEE arithmetic puts it, given operands that are not finite. ``rho`` is the rms of
+    r / (u * sqrt(act'**2 * v + y**2)) over live elements: independent of n, it tells how coarse the
+    arithmetic was. ``spread`` is the share of the judged elements with q above the gate before the appeal.
+    """
+
+    max_q: float
+    first: Place | None
+    judged: int
+    overflowed: int  # elements with m >= 2**127: not judged
+    blind: float  # share of the judged elements that could not have shown a fault
+    misplaced: Place | None
+    rho: float
+    spread: float
+
+    @property
+    def passed(self) -> bool:
+        """False for a q above the gate; NaN cannot slip through, it counts as inf."""
+        return self.max_q <= GATE and self.misplaced is None
+
+
+def step_residual(
+    cell: Cell,
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    y: NDArray[np.floating],
+    *,
+    reverse: bool = False,
+    arithmetic: Arithmetic = FLOAT32,
+) -> Residual:
+    """Judge one layer in one direction.
+
+    Args:
+        cell: the weights that the layer should have.
+        x: (T, B, I), the layer's actual input.
+        h_0: (B, H), the state before the first step (after the last one when ``reverse``).
+        y: (T, B, H), what the runtime answered.
+        reverse: the layer reads x from its end.
+        arithmetic: in which type or rounding the run is judged.
+
+    Raises:
+        ValueError: y has not the shape that x and the weights ask for; shapes are never broadcast.
+    """
+    T, B, I = x.shape  # noqa: E741
+    H = len(cell.weight_hh)
+    if y.shape != (T, B, H) or h_0.shape != (B, H) or cell.weight_ih.shape != (H, I):
+        raise ValueError(f"x {x.shape}, h_0 {h_0.shape}, y {y.shape} do not fit {cell.weight_ih.shape}")
+    terms = Terms.of(cell, arithmetic)
+    judge = _Judge(terms)
+    for start, operands, answers in _chunks(x, h_0, y, reverse):
+        judge.add(start, Chunk.of(terms, *operands, answers))
+    return judge.verdict(T, reverse)
+
+
+def _chunks(
+    x: NDArray[np.floating], h_0: NDArray[np.floating], y: NDArray[np.floating], reverse: bool
+) -> Iterator[tuple[int, tuple[Array, Array], Array]]:
+    """(first step, (x, previous state), y) in float64, in the direction's own order."""
+    if reverse:
+        x, y = x[::-1], y[::-1]
+    T, B, width = x.shape[0], x.shape[1], max(x.shape[2], y.shape[2])
+    steps = max(1, min(CHUNK_STEPS, CHUNK_ELEMENTS // max(1, B * width)))
+    for start in range(0, T, steps):
+        stop = min(start + steps, T)
+        previous = np.empty((stop - start, B, y.shape[2]))
+        previous[0] = h_0 if start == 0 else y[start - 1]
+        previous[1:] = y[start : stop - 1]
+        yield start, (x[start:stop].astype(np.float64), previous), y[start:stop].astype(np.float64)
+
+
+class _Judge:
+    """Collects q over the chunks and hears the appeals."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        # A float64 residual evaluated in float64 has an error of its own: above 2 it is evaluated exactly.
+        self.appeal_from = 2.0 if terms.arithmetic.double else GATE
+        self.max_q = 0.0
+        self.first: tuple[int, int, int] | None = None
+        self.misplaced: tuple[int, int, int] | None = None
+        self.judged = self.overflowed = self.blind = self.above = 0
+        self.rho_sum, self.live, self.largest = 0.0, 0, 0.0
+
+    def add(self, start: int, chunk: Chunk) -> None:
+        terms = self.terms
+        finite = np.isfinite(chunk.x).all(-1, keepdims=True) & np.isfinite(chunk.h).all(-1, keepdims=True)
+        with np.errstate(all="ignore"):
+            fits = chunk.m < terms.overflow
+            judged = finite & fits
+            r, s, slope = terms.compare(chunk.z, chunk.w, chunk.y)
+            q = r / s
+            q[np.isnan(q)] = np.inf
+            q[~judged] = 0.0
+            self.judged += int(judged.sum())
+            self.overflowed += int((finite & ~fits).sum())
+            self._count_blind(judged, s, chunk.y)
+            self._add_rho(judged, r, slope, chunk)
+            self._check_masks(start, ~finite & np.ones_like(judged), chunk)
+        self._hear(start, q, chunk)
+
+    def _count_blind(self, judged: NDArray[np.bool_], s: Array, y: Array) -> None:
+        if self.terms.nonlinearity == "tanh":
+            self.blind += int((judged & (s > BLIND)).sum())
+        self.largest = max(self.largest, float(np.abs(y[judged]).max(initial=0.0)))
+
+    def _add_rho(self, judged: NDArray[np.bool_], r: Array, slope: Array, chunk: Chunk) -> None:
+        live = judged & ((slope > LIVE_TANH) if self.terms.nonlinearity == "tanh" else (chunk.y > 0))
+        scale = np.sqrt(slope[live] ** 2 * chunk.v[live] + chunk.y[live] ** 2)
+        relative = r[live] / (self.terms.arithmetic.unit_roundoff * scale)
+        relative = relative[np.isfinite(relative)]
+        self.rho_sum += float((relative**2).sum())
+        self.live += len(relative)
+
+    def _check_masks(self, start: int, asked: NDArray[np.bool_], chunk: Chunk) -> None:
+        """Given operands that are not finite: NaN where IEEE has NaN, infinity where it has infinity."""
+        if self.misplaced is not None or not asked.any():
+            return
+        y, expected = chunk.y, activation(self.terms.nonlinearity, chunk.z)
+        same = (np.isnan(y) & np.isnan(expected)) | (y == expected)
+        # tanh of infinity is ±1 in IEEE; kernels are a few units off, as they are at every other argument.
+        same |= np.abs(y - expected) <= 8 * self.terms.arithmetic.unit_roundoff
+        if (wrong := asked & ~same).any():
+            t, b, unit = np.argwhere(wrong)[0]
+            self.misplaced = (start + int(t), int(b), int(unit))
+
+    def _hear(self, start: int, q: Array, chunk: Chunk) -> None:
+        """Let every flagged element appeal, in order of time, until one of them is found wrong."""
+        self.above += int((q > GATE).sum())
+        flagged = q > self.appeal_from
+        self.max_q = max(self.max_q, float(q[~flagged].max(initial=0.0)))
+        places = np.argwhere(flagged)
+        size = max(1, min(256, CHUNK_ELEMENTS // self.terms.n))
+        for part in (places[i : i + size] for i in range(0, len(places), size)):
+            if self.first is not None:  # the verdict stands: only the size of the damage is of interest
+                self.max_q = max(self.max_q, float(q.max()))
+                return
+            heard = judge_again(self.terms, chunk, part)
+            self.max_q = max(self.max_q, float(heard.max()))
+            if (wrong := np.flatnonzero(heard > GATE)).size:
+                t, b, unit = part[wrong[0]]
+                self.first = (start + int(t), int(b), int(unit))
+
+    def verdict(self, T: int, reverse: bool) -> Residual:
+        def place(found: tuple[int, int, int] | None) -> Place | None:
+            if found is None:
+                return None
+            return Place(T - 1 - found[0] if reverse else found[0], found[1], found[2])
+
+        nothing_exercised = self.terms.nonlinearity == "tanh" and self.judged > 0 and self.largest < BLIND
+        return Residual(
+            max_q=self.max_q,
+            first=place(self.first),
+            judged=self.judged,
+            overflowed=self.overflowed,
+            blind=1.0 if nothing_exercised else self.blind / max(1, self.judged),
+            misplaced=place(self.misplaced),
+            rho=float(np.sqrt(self.rho_sum / self.live)) if self.live else 0.0,
+            spread=self.above / max(1, self.judged),
+        )

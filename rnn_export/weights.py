@@ -1,0 +1,121 @@
+"""Weights: a checked, read-only state_dict of one RNN, in numpy."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_export.errors import SourceError
+from rnn_export.spec import RNNSpec, suffix
+
+FLOATS = ("float32", "float64")
+
+
+class Cell(NamedTuple):
+    """One layer in one direction: ``h' = act(x @ weight_ih.T + bias_ih + h @ weight_hh.T + bias_hh)``."""
+
+    weight_ih: NDArray[np.floating]  # (H, I), or (H, D*H) above the first layer
+    weight_hh: NDArray[np.floating]  # (H, H)
+    bias_ih: NDArray[np.floating]  # (H,), zeros for a network without bias
+    bias_hh: NDArray[np.floating]  # (H,)
+    nonlinearity: str
+
+
+class Weights(Mapping[str, NDArray[np.floating]]):
+    """torch's parameter names -> arrays, with the shapes that the spec asks for.
+
+    Args:
+        spec: the network.
+        arrays: one array per name of ``spec.weight_shapes()``, all float32 or all float64.
+
+    Raises:
+        SourceError: a name is missing or unknown, a shape or type is wrong, or a value is not finite.
+    """
+
+    def __init__(self, spec: RNNSpec, arrays: Mapping[str, NDArray[np.floating]]) -> None:
+        shapes = spec.weight_shapes()
+        if missing := [name for name in shapes if name not in arrays]:
+            raise SourceError(f"{spec} needs {missing[0]}, which is missing")
+        if unknown := [name for name in arrays if name not in shapes]:
+            raise SourceError(f"{spec} has no parameter {unknown[0]}")
+        if len(types := {arrays[name].dtype.name for name in shapes}) > 1:
+            raise SourceError(f"the weights mix {' and '.join(sorted(types))}", "Convert them to one type")
+        if (found := types.pop()) not in FLOATS:
+            raise SourceError(f"the weights are {found}", "Convert them to float32 or float64")
+        self.spec = spec
+        self._arrays: dict[str, NDArray[np.floating]] = {}
+        for name, shape in shapes.items():
+            array = np.array(arrays[name], order="C")
+            if array.shape != shape:
+                raise SourceError(f"{name} has shape {array.shape}, but {spec} needs {shape}")
+            if not np.isfinite(array).all():
+                raise SourceError(f"{name} holds NaN or infinity", "A network that diverged is not exported")
+            array.flags.writeable = False
+            self._arrays[name] = array
+
+    def __getitem__(self, name: str) -> NDArray[np.floating]:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        return self["weight_ih_l0"].dtype
+
+    def cell(self, layer: int, direction: int) -> Cell:
+        """The four arrays of one layer and direction; zeros where the network has no bias."""
+        end = suffix(layer, direction)
+        zeros = np.zeros(self.spec.hidden_size, self.dtype)
+        return Cell(
+            self[f"weight_ih{end}"],
+            self[f"weight_hh{end}"],
+            self._arrays.get(f"bias_ih{end}", zeros),
+            self._arrays.get(f"bias_hh{end}", zeros),
+            self.spec.nonlinearity,
+        )
+
+    def single_matrix(self, layer: int, direction: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """matrix (H, I+H) = [W_ih | W_hh] and bias (H,) = b_ih + b_hh, added in the weights' own type.
+
+        The cell is then ``h' = act([x, h] @ matrix.T + bias)``.
+        """
+        cell = self.cell(layer, direction)
+        return np.concatenate([cell.weight_ih, cell.weight_hh], axis=1), cell.bias_ih + cell.bias_hh
+
+    @classmethod
+    def from_single_matrix(cls, spec: RNNSpec, arrays: Mapping[str, NDArray[np.floating]]) -> "Weights":
+        """From ``matrix_l0`` (H, I+H) and ``bias_l0`` (H,), ...: the bias becomes bias_ih, bias_hh is zero.
+
+        Raises:
+            SourceError: a name is missing, or a shape does not fit the spec.
+        """
+        split: dict[str, NDArray[np.floating]] = {}
+        for layer, direction in spec.cells():
+            end, width = suffix(layer, direction), spec.layer_input_size(layer)
+            names = [f"matrix{end}"] + ([f"bias{end}"] if spec.bias else [])
+            if missing := [name for name in names if name not in arrays]:
+                raise SourceError(f"{spec} in single-matrix form needs {missing[0]}, which is missing")
+            matrix = arrays[f"matrix{end}"]
+            split[f"weight_ih{end}"], split[f"weight_hh{end}"] = matrix[:, :width], matrix[:, width:]
+            if spec.bias:
+                split[f"bias_ih{end}"] = arrays[f"bias{end}"]
+                split[f"bias_hh{end}"] = np.zeros_like(arrays[f"bias{end}"])
+        return cls(spec, split)
+
+    @classmethod
+    def random(cls, spec: RNNSpec, seed: int, dtype: str = "float32") -> "Weights":
+        """Uniform in ±1/sqrt(H), as ``torch.nn.RNN`` starts, from numpy's generator instead of torch's."""
+        generator = np.random.default_rng(seed)
+        bound = spec.hidden_size**-0.5
+        return cls(
+            spec,
+            {
+                name: generator.uniform(-bound, bound, shape).astype(dtype)
+                for name, shape in spec.weight_shapes().items()
+            },
+        )
