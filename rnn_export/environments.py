@@ -1,0 +1,104 @@
+"""Where runtimes live: beside rnn-export, or in a virtual environment of their own in the user's cache."""
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+
+from rnn_export.errors import InstallationError, UsageError
+from rnn_export.runtimes import Runtime
+
+
+def cache_folder() -> Path:
+    """``$RNN_EXPORT_CACHE``, or rnn-export's folder in the user's cache."""
+    if place := os.environ.get("RNN_EXPORT_CACHE"):
+        return Path(place)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "rnn-export"
+
+
+def environment_of(runtime: Runtime) -> Path:
+    """The runtime's own environment; runtimes with the same pins share it."""
+    pins = "\n".join([*runtime.requires, sys.implementation.cache_tag or ""])
+    digest = hashlib.sha256(pins.encode()).hexdigest()[:8]
+    return cache_folder() / "environments" / f"{runtime.distribution}-{digest}"
+
+
+def interpreter_of(runtime: Runtime) -> Path | None:
+    """The Python that can run the runtime, or None where it is not installed."""
+    if runtime.own_environment:
+        python = environment_of(runtime) / "bin" / "python"
+        return python if python.exists() else None
+    return Path(sys.executable) if all(_importable(name) for name in runtime.requires) else None
+
+
+def how_to_install(runtime: Runtime) -> str:
+    """The command that makes it present."""
+    if runtime.own_environment:
+        return f"rnn-export runtimes install {runtime.name}"
+    return f"pip install {' '.join(runtime.requires)}"
+
+
+def installed_version(runtime: Runtime) -> str:
+    """The version of the runtime's package, without importing it; empty where it is not installed."""
+    if runtime.own_environment:
+        places = list((environment_of(runtime) / "lib").glob("python*/site-packages"))
+        name = re.sub(r"[-_.]+", "_", runtime.distribution)
+        found = [match for place in places for match in place.glob(f"{name}-*.dist-info")]
+        return found[0].name.removeprefix(f"{name}-").removesuffix(".dist-info") if found else ""
+    try:
+        return version(runtime.distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+def install(runtime: Runtime) -> Path:
+    """Make the runtime's own environment, beside its final place, and rename it when it is whole.
+
+    Raises:
+        UsageError: the runtime lives beside rnn-export.
+        InstallationError: pip could not install the pins; nothing is left behind.
+    """
+    if not runtime.own_environment:
+        raise UsageError(f"{runtime.name} lives beside rnn-export", f"Run: {how_to_install(runtime)}")
+    final = environment_of(runtime)
+    if final.exists():
+        return final
+    partial = final.with_name(f"{final.name}.partial-{os.getpid()}")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        venv.create(partial, with_pip=True)
+        pip = [str(partial / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
+        subprocess.run([*pip, *runtime.requires], check=True, stdout=sys.stderr)
+        partial.rename(final)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise InstallationError(
+            f"{runtime.name} could not be installed: {error}",
+            "What pip printed above says why; run the command again when it is mended",
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return final
+
+
+def clashes() -> list[str]:
+    """The ONNX Runtime packages installed side by side here: they overwrite each other's files."""
+    names = ["onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"]
+    found = []
+    for name in names:
+        try:
+            distribution(name)
+        except PackageNotFoundError:
+            continue
+        found.append(name)
+    return found if len(found) > 1 else []
+
+
+def _importable(name: str) -> bool:
+    return importlib.util.find_spec(name.replace("-", "_")) is not None

@@ -1,0 +1,74 @@
+"""The forms: ways to draw one network as an ONNX graph. A form is one file in this folder.
+
+Contract. Every sequence form has one signature, so that forms are interchangeable:
+
+    input (T, B, I), h_0 (L*D, B, H)  ->  output (T, B, D*H), h_n (L*D, B, H)
+
+T and B are dynamic. ``batch_first`` turns input and output to (B, T, ...) by a Transpose in the graph, never
+by ``layout=1``, which ONNX Runtime refuses and OpenVINO ignores. The number of nodes does not depend on T.
+
+How to add a form: write ``forms/NAME.py`` with one function ``build(weights, opset) -> onnx.ModelProto`` under
+``@form(NAME, ...)``. ``constants`` tells which float tensors the file must hold, by name, as a stated
+transformation of the weights; the verdict reads them back bit for bit. Nothing else is edited: the folder
+is the registry, and the contract tests find the form there.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rnn_export.errors import UsageError
+from rnn_export.registry import Registry
+from rnn_export.weights import Weights
+
+if TYPE_CHECKING:
+    import onnx
+
+Build = Callable[[Weights, int], "onnx.ModelProto"]
+Constants = Callable[[Weights], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to draw a network as an ONNX graph."""
+
+    name: str
+    summary: str
+    min_opset: int
+    build: Build
+    constants: Constants  # initializer name -> the array that it must hold, bit for bit
+
+
+FORMS: Registry[Form] = Registry("form", __name__)
+
+
+def form(name: str, *, summary: str, min_opset: int, constants: Constants) -> Callable[[Build], Build]:
+    """Register the function under it as the form ``name``."""
+
+    def register(build: Build) -> Build:
+        FORMS.add(Form(name, summary, min_opset, build, constants))
+        return build
+
+    return register
+
+
+def draw(name: str, weights: Weights, opset: int) -> "onnx.ModelProto":
+    """The network in that form: tidied, its Scan bodies linted, checked with the ONNX checker in full.
+
+    Raises:
+        UsageError: no such form, or an opset that the form or the installed onnx does not have.
+    """
+    import onnx
+
+    from rnn_export.forms._tidy import tidy
+
+    chosen = FORMS.get(name)
+    newest = onnx.defs.onnx_opset_version()
+    if not chosen.min_opset <= opset <= newest:
+        raise UsageError(
+            f"form {name!r} cannot be drawn in opset {opset}", f"Choose {chosen.min_opset} to {newest}"
+        )
+    model = chosen.build(weights, opset)
+    tidy(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model

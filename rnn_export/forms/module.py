@@ -1,0 +1,66 @@
+"""``module``: SingleMatrixRNN through ``torch.onnx.export``, one Scan per layer and direction."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+
+from rnn_export.forms import form
+from rnn_export.forms.scan import single_matrices
+from rnn_export.weights import Weights
+
+EXAMPLE_T, EXAMPLE_B = 5, 3  # never T = 1: torch specialises a size of 1, and the length would be frozen
+
+
+@form(
+    "module",
+    summary="SingleMatrixRNN through torch.onnx.export, one Scan per layer and direction",
+    min_opset=16,  # below it the exporter's conversion of the graph was not tried
+    constants=single_matrices,
+)
+def build(weights: Weights, opset: int) -> onnx.ModelProto:
+    import torch
+
+    from rnn_export.module import SingleMatrixRNN
+
+    spec = weights.spec
+    network = SingleMatrixRNN.from_weights(weights).eval()
+    dtype = next(network.parameters()).dtype
+    axes = (EXAMPLE_B, EXAMPLE_T) if spec.batch_first else (EXAMPLE_T, EXAMPLE_B)
+    names = {0: "B", 1: "T"} if spec.batch_first else {0: "T", 1: "B"}
+    example = (
+        torch.zeros(*axes, spec.input_size, dtype=dtype),
+        torch.zeros(spec.num_layers * spec.num_directions, EXAMPLE_B, spec.hidden_size, dtype=dtype),
+    )
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            network,
+            example,
+            dynamo=True,
+            dynamic_shapes=(names, {1: "B"}),
+            input_names=["input", "h_0"],
+            output_names=["output", "h_n"],
+            opset_version=opset,
+            verbose=False,
+        )
+    assert program is not None  # only the TorchScript exporter returns None
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's warnings are about torchvision and its own future, nothing that a user could act on."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

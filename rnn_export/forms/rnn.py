@@ -1,0 +1,67 @@
+"""``rnn``: the ONNX RNN operator, one node per layer."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from rnn_export.forms import form
+from rnn_export.forms._text import drawn_model
+from rnn_export.spec import RNNSpec
+from rnn_export.weights import Weights
+
+
+def operator_weights(weights: Weights) -> dict[str, Any]:
+    """W (D, H, I), R (D, H, H) and B (D, 2*H) = [b_ih | b_hh] of every layer, as the operator takes them."""
+    arrays: dict[str, Any] = {}
+    spec = weights.spec
+    for layer in range(spec.num_layers):
+        cells = [weights.cell(layer, direction) for direction in range(spec.num_directions)]
+        arrays[f"W_{layer}"] = np.stack([cell.weight_ih for cell in cells])
+        arrays[f"R_{layer}"] = np.stack([cell.weight_hh for cell in cells])
+        if spec.bias:
+            arrays[f"B_{layer}"] = np.stack([np.concatenate([c.bias_ih, c.bias_hh]) for c in cells])
+    return arrays
+
+
+@form(
+    "rnn",
+    summary="the ONNX RNN operator, one node per layer",
+    min_opset=14,  # RNN-14 is the first whose definition every current runtime registers
+    constants=operator_weights,
+)
+def build(weights: Weights, opset: int) -> onnx.ModelProto:
+    spec = weights.spec
+    D = spec.num_directions
+    shapes = {
+        "axis_0": np.array([0], np.int64),
+        "axis_1": np.array([1], np.int64),
+        "joined": np.array([0, 0, D * spec.hidden_size], np.int64),
+    }
+    for layer in range(spec.num_layers + 1):
+        shapes[f"row_{layer}"] = np.array([layer * D], np.int64)
+    used = {"axis_0", "joined" if spec.bidirectional else "axis_1"}
+    used |= {f"row_{layer}" for layer in range(spec.num_layers + 1)}
+    layers = [_layer(spec, layer) for layer in range(spec.num_layers)]
+    constants = {**{name: shapes[name] for name in shapes if name in used}, **operator_weights(weights)}
+    return drawn_model(weights, opset, layers, constants)
+
+
+def _layer(spec: RNNSpec, layer: int) -> str:
+    activation = {"tanh": "Tanh", "relu": "Relu"}[spec.nonlinearity]
+    names = ", ".join([f'"{activation}"'] * spec.num_directions)
+    bias = f"B_{layer}" if spec.bias else ""
+    # (T, D, B, H) -> (T, B, D*H); with one direction a Squeeze of the axis D is enough
+    join = (
+        f"""turned_{layer} = Transpose <perm: ints = [0, 2, 1, 3]> (Y_{layer})
+  sequence_{layer + 1} = Reshape (turned_{layer}, joined)"""
+        if spec.bidirectional
+        else f"sequence_{layer + 1} = Squeeze (Y_{layer}, axis_1)"
+    )
+    return f"""start_{layer} = Slice (h_0, row_{layer}, row_{layer + 1}, axis_0)
+  Y_{layer}, last_{layer} = RNN <
+    hidden_size: int = {spec.hidden_size},
+    direction: string = "{"bidirectional" if spec.bidirectional else "forward"}",
+    activations: strings = [{names}]
+  > (sequence_{layer}, W_{layer}, R_{layer}, {bias}, , start_{layer})
+  {join}"""

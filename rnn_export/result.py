@@ -1,0 +1,110 @@
+"""The words of a verdict: how far a run got, what that means, and one row of a report."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Stage(Enum):
+    """How far a run got."""
+
+    FIND = "FIND"
+    PREPARE = "PREPARE"
+    RUN = "RUN"
+    COMPARE = "COMPARE"
+
+
+class Status(Enum):
+    """What the outcome means."""
+
+    PASS = "PASS"  # noqa: S105
+    MISMATCH = "MISMATCH"  # it answered, wrongly
+    DIVERGENCE = "DIVERGENCE"  # a documented difference of a runtime: NaN swallowed in relu, length 0
+    FALLBACK = "FALLBACK"  # not on the execution provider that was asked for
+    REFUSED = "REFUSED"  # it raised
+    CRASHED = "CRASHED"
+    TIMEOUT = "TIMEOUT"
+    MEMORY = "MEMORY"
+    ABSENT = "ABSENT"  # not installed here, or the machine lacks the device
+    BROKEN = "BROKEN"  # it fails the canary too: the adapter is at fault, not the network
+
+
+@dataclass(frozen=True)
+class Result:
+    """One case on one runtime.
+
+    Attributes:
+        runtime: the runtime's name, or "file" for what is read from the file itself.
+        code: a stable word for the finding, empty when it passed.
+        residual: the largest q of the step residual after the appeal; None where none was measured.
+        precision: the arithmetic that was really used.
+        max_abs: the largest absolute error against the float64 oracle, over output and h_n.
+        ratio: max_abs over torch float32's own error on the same input.
+    """
+
+    runtime: str
+    version: str
+    case: str
+    stage: Stage
+    status: Status
+    code: str = ""
+    residual: float | None = None
+    precision: str | None = None
+    max_abs: float | None = None
+    ratio: float | None = None
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.status is Status.PASS
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """For JSON, which has no infinity: a number that is not finite becomes the largest float."""
+        return {
+            "runtime": self.runtime,
+            "version": self.version,
+            "case": self.case,
+            "stage": self.stage.value,
+            "status": self.status.value,
+            "code": self.code,
+            "residual": _finite(self.residual),
+            "precision": self.precision,
+            "max_abs": _finite(self.max_abs),
+            "ratio": _finite(self.ratio),
+            "detail": self.detail,
+        }
+
+
+def _finite(number: float | None) -> float | None:
+    if number is None:
+        return None
+    return number if abs(number) <= sys.float_info.max else sys.float_info.max
+
+
+_WRONG = {Status.MISMATCH, Status.FALLBACK}
+_FAILED = {Status.CRASHED, Status.TIMEOUT, Status.MEMORY, Status.BROKEN}
+
+
+def exit_code(results: list[Result], required: frozenset[str], demanded: frozenset[str], strict: bool) -> int:
+    """The exit code of a verification.
+
+    Args:
+        results: all of them; only those of a required runtime, and of the file itself, count.
+        required: the runtimes that were named, or every one present where none was.
+        demanded: those named by ``--require``: they must also be present.
+        strict: a DIVERGENCE counts as wrong.
+
+    Returns:
+        0 all passed; 1 wrong, refused, or diverging under ``strict``; 4 a runtime failed, or a demanded one is
+        absent; 5 nothing was checked. 1 outranks 4.
+    """
+    counted = [result for result in results if result.runtime in required or result.runtime == "file"]
+    wrong = _WRONG | {Status.REFUSED} | ({Status.DIVERGENCE} if strict else set())
+    if any(result.status in wrong for result in counted):
+        return 1
+    absent = {result.runtime for result in results if result.status is Status.ABSENT}
+    if any(result.status in _FAILED for result in counted) or absent & demanded:
+        return 4
+    return 0 if any(result.passed and result.runtime != "file" for result in counted) else 5

@@ -1,0 +1,79 @@
+"""The runtimes: programs that execute the network. A runtime is one file in this folder.
+
+Contract. ``prepare(folder)`` makes the network ready and returns ``run``, which maps named arrays to named
+arrays; most read ``folder/model.onnx``, the reference rows read ``folder/weights.safetensors``. Both run in a
+child process, perhaps in an environment of their own, where only the standard library, numpy and what the
+runtime ``requires`` can be imported: a module here imports its runtime inside ``prepare``. It pins the
+precision that it asks for, raises ``Absent`` where the machine lacks what it needs, and lets every other
+exception out: the verdict reports them.
+
+How to add a runtime: write ``runtimes/NAME.py`` with ``prepare`` under ``@runtime(NAME, ...)``. Nothing else
+is edited: the folder is the registry, and the contract tests find the runtime there.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rnn_export.registry import Registry
+
+Arrays = Mapping[str, Any]  # name -> numpy array
+Run = Callable[[Arrays], Arrays]
+Prepare = Callable[[Path], Run]
+
+
+class Absent(Exception):  # noqa: N818
+    """This machine lacks what the runtime needs, such as a GPU; the message says what."""
+
+
+class Fallback(Exception):  # noqa: N818
+    """Part of the network is not placed where it was asked to be; the message names the nodes."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A program that executes the network.
+
+    Attributes:
+        requires: pip requirements. With ``own_environment`` they are pins, installed into an environment of
+            the runtime's own; otherwise they must be importable beside rnn-export.
+        reads: the file that ``prepare`` reads.
+        precision: what the row asks for and is judged in.
+        environ: variables that the child process gets.
+        limit_address_space: False where address space says nothing about memory, as under CUDA.
+    """
+
+    name: str
+    summary: str
+    requires: tuple[str, ...]
+    prepare: Prepare
+    own_environment: bool = False
+    reads: str = "model.onnx"
+    precision: str = "float32"
+    environ: Mapping[str, str] = field(default_factory=dict)
+    limit_address_space: bool = True
+
+    @property
+    def file(self) -> Path:
+        """The file that defines ``prepare``: the child process loads it by path."""
+        return Path(inspect.getfile(self.prepare))
+
+    @property
+    def distribution(self) -> str:
+        """The name of the package whose version is the runtime's."""
+        return self.requires[0].partition("==")[0].partition("[")[0]
+
+
+RUNTIMES: Registry[Runtime] = Registry("runtime", __name__)
+
+
+def runtime(name: str, *, requires: tuple[str, ...], summary: str, **options: Any) -> Callable[[Prepare], Prepare]:
+    """Register the function under it as the runtime ``name``; the options are ``Runtime``'s attributes."""
+
+    def register(prepare: Prepare) -> Prepare:
+        RUNTIMES.add(Runtime(name, summary, requires, prepare, **options))
+        return prepare
+
+    return register

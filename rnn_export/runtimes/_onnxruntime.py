@@ -1,0 +1,71 @@
+"""What the ONNX Runtime rows share: a session that computes alike on every machine, and proof of placement."""
+
+from pathlib import Path
+from typing import Any
+
+from rnn_export.runtimes import Absent, Fallback, Run
+
+ERRORS_ONLY = 3  # severity: what is said below is not for the user of a verdict
+
+
+def session_run(folder: Path, provider: str, options: dict[str, str]) -> Run:
+    """Load folder/model.onnx on one execution provider.
+
+    Raises:
+        Fallback: the provider is not in the session, or a node was placed elsewhere.
+    """
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = ERRORS_ONLY
+    settings.intra_op_num_threads = 1  # answers do not depend on the number of cores
+    settings.inter_op_num_threads = 1
+    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if provider != "CPUExecutionProvider":
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = onnxruntime.InferenceSession(
+            str(folder / "model.onnx"), settings, providers=[(provider, options)]
+        )
+    except Exception as error:
+        if "fallback to CPU EP has been explicitly disabled" in str(error):
+            raise Fallback(f"asked for {provider}, but it does not run every node: {error}") from None
+        raise
+    _prove_placement(session, provider)
+
+    def run(inputs: Any) -> dict[str, Any]:
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    return run
+
+
+def _prove_placement(session: Any, provider: str) -> None:
+    # ONNX Runtime falls back to the CPU with a warning at most; only these two lists tell.
+    if provider not in session.get_providers():
+        raise Fallback(f"asked for {provider}, got {', '.join(session.get_providers())}")
+    elsewhere = [
+        f"{node.op_type} {node.name} on {part.ep_name}"
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+        if part.ep_name != provider
+    ]
+    if elsewhere:
+        raise Fallback(f"asked for {provider}, but {'; '.join(elsewhere[:3])} ({len(elsewhere)} nodes)")
+
+
+def need_cuda_device() -> None:
+    """Ask the driver itself, because ONNX Runtime's CUDA build also loads without a GPU.
+
+    Raises:
+        Absent: there is no CUDA driver or no device.
+    """
+    import ctypes
+
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        raise Absent("no CUDA driver on this machine (libcuda.so.1)") from None
+    count = ctypes.c_int()
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
+        raise Absent("no CUDA device on this machine")

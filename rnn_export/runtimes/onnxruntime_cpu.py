@@ -1,0 +1,11 @@
+"""ONNX Runtime on the CPU."""
+
+from pathlib import Path
+
+from rnn_export.runtimes import Run, runtime
+from rnn_export.runtimes._onnxruntime import session_run
+
+
+@runtime("onnxruntime-cpu", requires=("onnxruntime",), summary="ONNX Runtime, CPU execution provider")
+def prepare(folder: Path) -> Run:
+    return session_run(folder, "CPUExecutionProvider", {})

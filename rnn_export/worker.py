@@ -1,0 +1,150 @@
+"""The child process: it loads one runtime's adapter, and prepares and runs networks for its parent.
+
+It is run by path, in whatever environment the runtime lives, so only the standard library and numpy can be
+imported here. Parent and child exchange messages: a length, a JSON header, and the arrays that it announces
+as .npy, never as pickle. What a runtime prints goes to stderr and cannot reach the messages.
+"""
+
+import importlib.util
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+HEADER_LIMIT = 2**24  # a longer header is not one of ours
+
+
+def send(stream: BinaryIO, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    """Write one message."""
+    blobs = {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
+        blobs[name] = buffer.getvalue()
+    text = json.dumps({**header, "arrays": {name: len(blob) for name, blob in blobs.items()}}).encode()
+    stream.write(len(text).to_bytes(8, "big") + text)
+    for blob in blobs.values():
+        stream.write(blob)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read one message.
+
+    Raises:
+        EOFError: the other side is gone.
+        ValueError: what was read is not a message.
+    """
+    length = int.from_bytes(_read(stream, 8), "big")
+    if length > HEADER_LIMIT:
+        raise ValueError(f"a header of {length} bytes")
+    header = json.loads(_read(stream, length))
+    arrays = {
+        name: np.load(io.BytesIO(_read(stream, size)), allow_pickle=False)
+        for name, size in header.pop("arrays").items()
+    }
+    return header, arrays
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def main() -> None:
+    adapter, distribution, memory_limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    _die_with_parent()
+    if memory_limit:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
+    requests, answers = _private_pipes()
+    prepare = _load(Path(adapter))
+    send(answers, {"version": _version(distribution)}, {})
+    prepared: list[Any] = []
+    while True:
+        try:
+            request, inputs = receive(requests)
+        except EOFError:
+            return
+        try:
+            outputs: Mapping[str, Any] = {}
+            if request["do"] == "prepare":
+                prepared.append(prepare(Path(request["folder"])))
+            else:
+                outputs = prepared[request["network"]](inputs)
+            send(answers, {"status": "PASS"}, outputs)
+        except MemoryError as error:
+            send(answers, {"status": "MEMORY", "detail": f"MemoryError {error}"}, {})
+        except Exception as error:  # whatever a runtime raises is a result, not an accident
+            send(answers, {"status": _status_of(error), "detail": _one_line(error)}, {})
+
+
+def _status_of(error: Exception) -> str:
+    from rnn_export.runtimes import Absent, Fallback
+
+    if isinstance(error, Absent | ModuleNotFoundError):
+        return "ABSENT"
+    if isinstance(error, Fallback):
+        return "FALLBACK"
+    text = str(error)
+    memory = "bad_alloc" in text or "Failed to allocate memory" in text or "can't allocate memory" in text
+    return "MEMORY" if memory else "REFUSED"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:2000]
+
+
+def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The parent's pipes under new numbers; what prints to stdout from now on prints to stderr."""
+    requests, answers = os.dup(0), os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    return os.fdopen(requests, "rb"), os.fdopen(answers, "wb")
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _version(distribution: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+def _load(adapter: Path) -> Any:
+    """The adapter's ``prepare``, with this package importable and nothing else of the parent's environment."""
+    package = Path(__file__).resolve().parent
+    _import_from("rnn_export", package / "__init__.py", [str(package)])
+    return _import_from("adapter", adapter, None).prepare
+
+
+def _import_from(name: str, file: Path, search: list[str] | None) -> Any:
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main()
