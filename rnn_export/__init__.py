@@ -21,7 +21,7 @@ _HOME = {
     "to_torch": "module",
     "verify": "pipeline",
 }
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from rnn_export.artifact import Artifact as Artifact

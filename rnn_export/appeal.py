@@ -45,7 +45,7 @@ def _order_error(terms: Terms, products_x: Array, products_h: Array, bias: Array
     e = np.zeros(len(z))
     for order in orders:
         partial_rms = np.sqrt((np.cumsum(order, axis=1) ** 2).sum(axis=1))
-        total = np.cumsum(order.astype(running), axis=1, dtype=running)[:, -1]
+        total: Array = np.cumsum(order.astype(running), axis=1, dtype=running)[:, -1].astype(np.float64)
         e = np.fmax(e, np.fmax(partial_rms, np.abs(total - z) / terms.arithmetic.unit_roundoff))
     return e
 
@@ -68,7 +68,10 @@ def _exact_sums(terms: Terms, x: Array, h: Array, unit: NDArray[np.intp]) -> tup
 def _sum(values: list[float]) -> float:
     try:
         return fsum(values)
-    except (OverflowError, ValueError):  # fsum refuses inf - inf and sums beyond the range: NaN is judged wrong
+    except (
+        OverflowError,
+        ValueError,
+    ):  # fsum refuses inf - inf and sums beyond the range: NaN is judged wrong
         return float("nan")
 
 

@@ -38,9 +38,7 @@ class Child:
         memory_limit: bytes of address space; a runtime may opt out.
     """
 
-    def __init__(
-        self, runtime: Runtime, interpreter: Path, timeout: float, memory_limit: int = MEMORY_LIMIT
-    ) -> None:
+    def __init__(self, runtime: Runtime, interpreter: Path, timeout: float, memory_limit: int = MEMORY_LIMIT) -> None:
         self.version = ""
         self._timeout = timeout
         self._timed_out = False
@@ -76,6 +74,11 @@ class Child:
     def run(self, network: int, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The named outputs of one of the prepared networks."""
         return self._ask(Stage.RUN, {"do": "run", "network": network}, inputs)
+
+    @property
+    def alive(self) -> bool:
+        """False once the process has ended or was ended."""
+        return self._process.poll() is None
 
     def close(self) -> None:
         """End the process and everything that it started; it holds nothing worth a farewell."""

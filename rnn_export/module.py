@@ -68,9 +68,7 @@ class _ElmanRNN(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.spec = RNNSpec(
-            input_size, hidden_size, num_layers, nonlinearity, bias, batch_first, bidirectional
-        )
+        self.spec = RNNSpec(input_size, hidden_size, num_layers, nonlinearity, bias, batch_first, bidirectional)
         self.dropout = dropout
         for name, shape in self._parameter_shapes(self.spec).items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -207,9 +205,7 @@ class TwoMatrixRNN(_ElmanRNN):
         bias_hh = self.get_parameter(f"bias_hh{end}") if self.spec.bias else None
 
         def step(h: Tensor, x_t: Tensor) -> Tensor:
-            return activation(
-                functional.linear(x_t, weight_ih, bias_ih) + functional.linear(h, weight_hh, bias_hh)
-            )
+            return activation(functional.linear(x_t, weight_ih, bias_ih) + functional.linear(h, weight_hh, bias_hh))
 
         return step
 
@@ -264,9 +260,7 @@ class SingleMatrixRNNCell(nn.Module):
         spec = weights.spec
         if spec.cells() != [(0, 0)]:
             raise SourceError(f"{spec} has more than one cell")
-        cell = cls(
-            spec.input_size, spec.hidden_size, spec.bias, spec.nonlinearity, dtype=_torch_dtype(weights)
-        )
+        cell = cls(spec.input_size, spec.hidden_size, spec.bias, spec.nonlinearity, dtype=_torch_dtype(weights))
         matrix, bias = weights.single_matrix(0, 0)
         with torch.no_grad():
             cell.matrix.copy_(torch.from_numpy(matrix))
@@ -299,9 +293,7 @@ def from_torch(module: nn.Module) -> Weights:
         )
         return Weights(spec, _arrays(module))
     if isinstance(module, nn.RNNCell):
-        spec = RNNSpec(
-            module.input_size, module.hidden_size, nonlinearity=module.nonlinearity, bias=module.bias
-        )
+        spec = RNNSpec(module.input_size, module.hidden_size, nonlinearity=module.nonlinearity, bias=module.bias)
         return Weights(spec, {f"{name}_l0": array for name, array in _arrays(module).items()})
     raise SourceError(f"{type(module).__name__} is not an RNN", "Pass torch.nn.RNN, RNNCell or SingleMatrixRNN")
 

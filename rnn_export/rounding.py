@@ -62,7 +62,7 @@ class Terms:
     @property
     def n(self) -> int:
         """The number of additions, I + H + 2."""
-        return self.weight_ih.shape[1] + self.weight_hh.shape[1] + 2
+        return int(self.weight_ih.shape[1] + self.weight_hh.shape[1] + 2)
 
     @property
     def bias(self) -> Array:

@@ -43,9 +43,7 @@ class RNNSpec:
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise SourceError(f"{name} must be an integer of at least 1, not {size!r}")
         if self.nonlinearity not in NONLINEARITIES:
-            raise SourceError(
-                f"nonlinearity must be one of {', '.join(NONLINEARITIES)}, not {self.nonlinearity!r}"
-            )
+            raise SourceError(f"nonlinearity must be one of {', '.join(NONLINEARITIES)}, not {self.nonlinearity!r}")
 
     @property
     def num_directions(self) -> int:
@@ -115,8 +113,7 @@ def parse_spec(text: str) -> tuple[RNNSpec, int]:
     parts = [part.strip() for part in rest.split(",")]
     if head != "rnn" or len(parts) < 2:
         raise SourceError(f"{text!r} is not a spec", f"Write {SPEC_SYNTAX}")
-    sizes = {"input_size": _integer(text, parts[0]), "hidden_size": _integer(text, parts[1])}
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"input_size": _integer(text, parts[0]), "hidden_size": _integer(text, parts[1])}
     seed = 0
     for part in parts[2:]:
         key, _, value = part.partition("=")
@@ -132,7 +129,7 @@ def parse_spec(text: str) -> tuple[RNNSpec, int]:
             seed = _integer(text, value)
         else:
             raise SourceError(f"{part!r} in the spec {text!r} is not understood", f"Write {SPEC_SYNTAX}")
-    return RNNSpec(**sizes, **options), seed
+    return RNNSpec(**options), seed
 
 
 def _integer(text: str, part: str) -> int:

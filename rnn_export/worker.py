@@ -12,14 +12,14 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
 HEADER_LIMIT = 2**24  # a longer header is not one of ours
 
 
-def send(stream: BinaryIO, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+def send(stream: IO[bytes], header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     """Write one message."""
     blobs = {}
     for name, array in arrays.items():
@@ -33,7 +33,7 @@ def send(stream: BinaryIO, header: Mapping[str, Any], arrays: Mapping[str, Any])
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read one message.
 
     Raises:
@@ -51,7 +51,7 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, arrays
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def _read(stream: IO[bytes], size: int) -> bytes:
     data = stream.read(size)
     if len(data) < size:
         raise EOFError
@@ -103,7 +103,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:2000]
 
 
-def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
+def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
     """The parent's pipes under new numbers; what prints to stdout from now on prints to stderr."""
     requests, answers = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -65,9 +65,7 @@ def draw(name: str, weights: Weights, opset: int) -> "onnx.ModelProto":
     chosen = FORMS.get(name)
     newest = onnx.defs.onnx_opset_version()
     if not chosen.min_opset <= opset <= newest:
-        raise UsageError(
-            f"form {name!r} cannot be drawn in opset {opset}", f"Choose {chosen.min_opset} to {newest}"
-        )
+        raise UsageError(f"form {name!r} cannot be drawn in opset {opset}", f"Choose {chosen.min_opset} to {newest}")
     model = chosen.build(weights, opset)
     tidy(model)
     onnx.checker.check_model(model, full_check=True)

@@ -7,7 +7,6 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
-from rnn_export.spec import RNNSpec
 from rnn_export.weights import Weights
 
 
@@ -49,5 +48,3 @@ def add_initializers(graph: onnx.GraphProto, arrays: Mapping[str, Any]) -> None:
 def _ir_version(opset: int) -> int:
     version: int = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)])
     return version
-
-

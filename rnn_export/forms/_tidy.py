@@ -45,7 +45,8 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def body_of(node: onnx.NodeProto) -> onnx.GraphProto:
-    return next(attribute.g for attribute in node.attribute if attribute.name == "body")
+    body: onnx.GraphProto = next(attribute.g for attribute in node.attribute if attribute.name == "body")
+    return body
 
 
 def _lint(node: onnx.NodeProto) -> None:

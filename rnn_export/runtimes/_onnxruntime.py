@@ -24,9 +24,7 @@ def session_run(folder: Path, provider: str, options: dict[str, str]) -> Run:
     if provider != "CPUExecutionProvider":
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), settings, providers=[(provider, options)]
-        )
+        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), settings, providers=[(provider, options)])
     except Exception as error:
         if "fallback to CPU EP has been explicitly disabled" in str(error):
             raise Fallback(f"asked for {provider}, but it does not run every node: {error}") from None

@@ -52,10 +52,6 @@ def _layer(torch: Any, spec: dict[str, Any], state: dict[str, Any], layer: int, 
     module = torch.nn.RNN(**alone, device=device, dtype=dtype)
     marks = (f"_l{layer}", f"_l{layer}_reverse")
     module.load_state_dict(
-        {
-            name.replace(f"_l{layer}", "_l0"): tensor
-            for name, tensor in state.items()
-            if name.endswith(marks)
-        }
+        {name.replace(f"_l{layer}", "_l0"): tensor for name, tensor in state.items() if name.endswith(marks)}
     )
     return module

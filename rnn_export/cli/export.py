@@ -1,0 +1,44 @@
+"""``rnn-export export``."""
+
+from pathlib import Path
+
+import click
+
+from rnn_export.cli._options import say, source_options
+from rnn_export.pipeline import DEFAULT_OPSET, export
+
+
+@click.command("export")
+@click.argument("source")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@click.option("--form", default="scan", show_default=True, help="scan, module or rnn: `rnn-export list forms`.")
+@click.option("--opset", default=DEFAULT_OPSET, show_default=True, help="The version of ONNX's operators.")
+@source_options
+def command(
+    source: str,
+    output: Path,
+    form: str,
+    opset: int,
+    prefix: str | None,
+    nonlinearity: str | None,
+    batch_first: bool | None,
+) -> None:
+    """Make an ONNX artifact from SOURCE.
+
+    SOURCE is a .safetensors or .pt state_dict, or a spec such as rnn:4,8,relu (random weights).
+
+    \b
+    Examples:
+      rnn-export export model.safetensors -o out
+      rnn-export export model.pt -o out --form rnn --nonlinearity relu --prefix encoder.rnn
+      rnn-export export rnn:4,8,relu,layers=2,bidirectional -o out
+    """
+    from rnn_export.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first)
+    for note in checkpoint.notes:
+        say(f"note: {note}")
+    artifact = export(checkpoint, output, form=form, opset=opset)
+    size = artifact.model_path.stat().st_size
+    click.echo(f"{output}: {artifact.spec}, form {form}, opset {opset}, model.onnx {size:,} bytes")
+    say(f"next: rnn-export verify {output}")

@@ -1,0 +1,98 @@
+"""``rnn-export verify``."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from rnn_export.cli._options import console, say, source_options
+
+Tell = Callable[[str, int, int], None]
+
+
+@click.command("verify")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--against", metavar="SOURCE", help="What a file that somebody else exported should compute.")
+@click.option("--runtime", "runtimes", multiple=True, help="Run only these; all that are present if not said.")
+@click.option("--require", multiple=True, help="These must be present and pass.")
+@click.option("--format", "style", type=click.Choice(["human", "json"]), default="human", show_default=True)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds per case.",
+)
+@click.option("--strict", is_flag=True, help="A documented difference of a runtime counts as wrong.")
+@source_options
+def command(
+    artifact: Path,
+    against: str | None,
+    runtimes: tuple[str, ...],
+    require: tuple[str, ...],
+    style: str,
+    timeout: float,
+    strict: bool,
+    prefix: str | None,
+    nonlinearity: str | None,
+    batch_first: bool | None,
+) -> int:
+    """Prove that runtimes compute the network of ARTIFACT, a folder made by `rnn-export export`.
+
+    With --against SOURCE, ARTIFACT is an ONNX file that somebody else exported.
+
+    \b
+    Examples:
+      rnn-export verify out
+      rnn-export verify out --runtime onnxruntime-cpu --format json
+      rnn-export verify model.onnx --against model.pt
+    """
+    from rnn_export.checkpoint import load_checkpoint
+    from rnn_export.pipeline import verify
+    from rnn_export.report import print_report
+
+    truth = None
+    if against is not None:
+        truth = load_checkpoint(against, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first)
+        for note in truth.notes:
+            say(f"note: {note}")
+    elif (prefix, nonlinearity, batch_first) != (None, None, None):
+        raise click.UsageError("--prefix, --nonlinearity and --batch-first need --against SOURCE")
+    with _progress() as tell:
+        report = verify(
+            artifact,
+            against=truth,
+            runtimes=runtimes,
+            require=require,
+            timeout=timeout,
+            strict=strict,
+            progress=tell,
+        )
+    if style == "json":
+        click.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+    else:
+        print_report(report, console())
+    return report.exit_code
+
+
+@contextmanager
+def _progress() -> Iterator[Tell | None]:
+    """A bar on a terminal; nothing in a pipe or a log."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks = {}
+
+        def tell(runtime: str, done: int, total: int) -> None:
+            if runtime not in tasks:
+                tasks[runtime] = bar.add_task(runtime, total=total)
+            bar.update(tasks[runtime], completed=done)
+
+        yield tell

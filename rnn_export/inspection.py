@@ -1,0 +1,233 @@
+"""What an ONNX file itself says: its signature, its weights, its layers, and axes that only look dynamic."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper, shape_inference
+
+from rnn_export.errors import ArtifactError
+from rnn_export.forms import FORMS, Form
+from rnn_export.forms._tidy import graphs
+from rnn_export.spec import RNNSpec
+from rnn_export.weights import Weights
+
+RECURRENT = ("RNN", "Scan", "Loop")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Which names carry what, and the sizes that the file declares as fixed.
+
+    Attributes:
+        h_0: None where the file starts from a state of its own.
+        h_n: None where the file does not give the last state.
+        fixed_T, fixed_B: the declared length and batch size where they are not dynamic.
+    """
+
+    input: str
+    h_0: str | None
+    output: str
+    h_n: str | None
+    batch_first: bool
+    fixed_T: int | None = None
+    fixed_B: int | None = None
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """A value of the graph that is the states of one layer.
+
+    Attributes:
+        name: the value.
+        layer, direction: whose states; direction is None for (T, D, B, H) with all directions.
+        reversed_time: the states stand in the order in which they were computed.
+    """
+
+    name: str
+    layer: int
+    direction: int | None
+    reversed_time: bool = False
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Read and check a file.
+
+    Raises:
+        ArtifactError: it is missing, or not an ONNX model that the checker accepts.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf and the checker raise their own types
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ArtifactError(f"{path} is not a valid ONNX model: {first}") from None
+    return model
+
+
+def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
+    """Match the file's inputs and outputs with the network's, by their ranks and order.
+
+    Raises:
+        ArtifactError: they do not fit the network.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    outputs = list(model.graph.output)
+    H, D = spec.hidden_size, spec.num_directions
+    if not inputs or not outputs or len(inputs) > 2:
+        raise ArtifactError(
+            f"the model has {len(inputs)} inputs and {len(outputs)} outputs",
+            "An RNN has input and perhaps h_0, and gives output and perhaps h_n",
+        )
+    x, h_0 = inputs[0], inputs[1] if len(inputs) == 2 else None
+    y, h_n = outputs[0], outputs[1] if len(outputs) > 1 else None
+    dims = _dims(x)
+    if len(dims) != 3 or dims[2] not in (None, spec.input_size):
+        raise ArtifactError(f"the input {x.name} has shape {dims}, but {spec} takes 3 axes, I = {spec.input_size}")
+    for value, width in ((h_0, H), (y, D * H), (h_n, H)):
+        if value is not None and (shape := _dims(value)) and (len(shape) != 3 or shape[2] not in (None, width)):
+            raise ArtifactError(f"{value.name} has shape {shape}, but {spec} has 3 axes that end with {width}")
+    T, B = (dims[1], dims[0]) if spec.batch_first else (dims[0], dims[1])
+    return Signature(
+        input=x.name,
+        h_0=h_0.name if h_0 is not None else None,
+        output=y.name,
+        h_n=h_n.name if h_n is not None else None,
+        batch_first=spec.batch_first,
+        fixed_T=T,
+        fixed_B=B,
+    )
+
+
+def weight_tensors(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+    """Every floating-point constant of the file, also those inside bodies; a repeated name gets a mark."""
+    found: dict[str, NDArray[Any]] = {}
+    for graph in graphs(model.graph):
+        for name, array in _constants(graph):
+            if np.issubdtype(array.dtype, np.floating):
+                found[name if name not in found else f"{name} (again)"] = array
+    return found
+
+
+def read_back(model: onnx.ModelProto, form: Form, weights: Weights) -> str:
+    """Whether the file holds exactly the form's stated transformation of the weights, bit for bit.
+
+    Returns:
+        What is wrong, or an empty string.
+    """
+    found, expected = weight_tensors(model), form.constants(weights)
+    for name, array in expected.items():
+        if name not in found:
+            return f"{name} is not in the file"
+        if not _same_bits(found[name], array):
+            return f"{name} {_difference(found[name], array)}"
+    extra = sorted(set(found) - set(expected))
+    return f"the file holds {extra[0]}, which the form {form.name} does not have" if extra else ""
+
+
+def recognise_weights(model: onnx.ModelProto, weights: Weights) -> str:
+    """The form whose transformation of the weights the file holds under names of its own, or empty."""
+    found = {_digest(array) for array in weight_tensors(model).values()}
+    for form in FORMS:
+        if all(_digest(np.asarray(array)) in found for array in form.constants(weights).values()):
+            return form.name
+    return ""
+
+
+def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, list[LayerOutput]] | None:
+    """A copy that also outputs every layer, or None where the layers cannot be told apart.
+
+    An RNN node shows its layer in output 0 as (T, D, B, H), a Scan its cell in the last output as (T, B, H),
+    in the order of computation unless the Scan itself runs in reverse.
+    """
+    rnns = [node for node in model.graph.node if node.op_type == "RNN"]
+    scans = [node for node in model.graph.node if node.op_type == "Scan"]
+    shown: list[LayerOutput] = []
+    if len(rnns) == spec.num_layers and not scans:
+        shown = [LayerOutput(node.output[0], index, None) for index, node in enumerate(rnns)]
+    elif len(scans) == len(spec.cells()) and not rnns:
+        for node, (layer, direction) in zip(scans, spec.cells(), strict=True):
+            flipped = direction == 1 and not _runs_in_reverse(node)
+            shown.append(LayerOutput(node.output[-1], layer, direction, flipped))
+    if not shown or any(not value.name for value in shown):
+        return None
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    known = {info.name: info for info in shape_inference.infer_shapes(copy).graph.value_info}
+    present = {info.name for info in copy.graph.output}
+    for value in shown:
+        if value.name not in present:
+            if value.name not in known:
+                return None
+            copy.graph.output.append(known[value.name])
+    return copy, shown
+
+
+def frozen_length(model: onnx.ModelProto, steps: int) -> str:
+    """Where a file that declares a dynamic length has the constant that freezes it, in words."""
+    top = list(model.graph.node)
+    if not any(node.op_type in RECURRENT for node in top):
+        operator, count = Counter(node.op_type for node in top).most_common(1)[0]
+        return f"the loop is unrolled into {len(top)} nodes ({count} {operator}), one copy of the cell per step"
+    constants = dict(_constants(model.graph))
+    for node in top:
+        for name in node.input:
+            if name in constants and constants[name].dtype == np.int64 and steps in constants[name]:
+                return f"the constant {name} = {constants[name].tolist()} of {node.op_type} {node.name}".rstrip()
+    return "no constant of that size was found"
+
+
+def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Initializers and Constant nodes of one graph, by the names of their values."""
+    for tensor in graph.initializer:
+        yield tensor.name, numpy_helper.to_array(tensor)
+    for node in graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    yield node.output[0], numpy_helper.to_array(attribute.t)
+
+
+def _runs_in_reverse(node: onnx.NodeProto) -> bool:
+    return any(item.name == "scan_output_directions" and list(item.ints)[-1:] == [1] for item in node.attribute)
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[int | None]:
+    shape = value.type.tensor_type.shape
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim]
+
+
+def _same_bits(found: NDArray[Any], expected: Any) -> bool:
+    array = np.asarray(expected)
+    return found.dtype == array.dtype and found.shape == array.shape and found.tobytes() == array.tobytes()
+
+
+def _difference(found: NDArray[Any], expected: Any) -> str:
+    array = np.asarray(expected)
+    if found.shape != array.shape or found.dtype != array.dtype:
+        return f"is {found.dtype}{list(found.shape)}, not {array.dtype}{list(array.shape)}"
+    different = np.argwhere(found != array)
+    if not len(different):
+        return "differs in the sign of a zero"
+    place = tuple(int(index) for index in different[0])
+    values = f"{found[place]!s} for {array[place]!s}"
+    return f"differs from the checkpoint in {len(different)} values, first at {list(place)}: {values}"
+
+
+def _digest(array: NDArray[Any]) -> tuple[str, tuple[int, ...], str]:
+    return array.dtype.name, array.shape, hashlib.sha256(array.tobytes()).hexdigest()
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators."""
+    versions: Mapping[str, int] = {item.domain: item.version for item in model.opset_import}
+    return versions.get("", versions.get("ai.onnx", 0))

@@ -1,0 +1,218 @@
+"""Judging the answers to one case: shapes, every step's residual, NaN placement, h_n, and end to end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_export.oracle import Trajectory
+from rnn_export.precision import name_precision
+from rnn_export.residual import Residual, step_residual
+from rnn_export.rounding import FLOAT32, FLOAT64
+from rnn_export.weights import Weights
+
+RATIO_GATE = 8.0  # end to end, where no residual could be measured
+TEN_BIT = ("TF32", "10-bit (TF32, float16)")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a runtime answered, time-major.
+
+    Attributes:
+        output: (T, B, D*H).
+        h_n: (L*D, B, H), None where the model does not give it.
+        layers: the states of each layer (T, B, D*H), None where they could not be had.
+        layers_agree: whether the top layer is the output, bit for bit.
+    """
+
+    output: NDArray[np.floating]
+    h_n: NDArray[np.floating] | None
+    layers: list[NDArray[np.floating]] | None
+    layers_agree: bool = True
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on one run; an empty ``code`` means that nothing is wrong."""
+
+    code: str = ""
+    detail: str = ""
+    residual: float | None = None
+    precision: str | None = None
+    max_abs: float | None = None
+    notes: tuple[str, ...] = ()
+    judged: int = 0
+    diverges: bool = False  # a documented difference of a runtime, no mismatch
+
+
+@dataclass
+class _Found:
+    """What the layers' residuals add up to."""
+
+    worst: float = 0.0
+    judged: int = 0
+    overflowed: int = 0
+    blind: float = 0.0
+    precision: str = ""
+    code: str = ""
+    detail: str = ""
+    diverges: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, residual: Residual, where: str, precision: str, asked: str, swallowed: bool) -> None:
+        self.worst = max(self.worst, residual.max_q)
+        self.judged += residual.judged
+        self.overflowed += residual.overflowed
+        self.blind = max(self.blind, residual.blind)
+        coarse_as_asked = asked == "TF32" and precision in TEN_BIT
+        if not self.precision or not residual.passed:
+            self.precision = precision
+        if self.code and not self.diverges:
+            return
+        if residual.first is not None and not coarse_as_asked:
+            t, b, unit = residual.first
+            self.code, self.diverges = "step-residual", False
+            place = f"first at t={t} b={b} unit={unit} of {where}"
+            self.detail = f"residual {residual.max_q:.3g} > 4, {place}; {_explained(precision, asked)}"
+        elif residual.misplaced is not None:
+            t, b, unit = residual.misplaced
+            self.code, self.diverges = ("nan-swallowed", True) if swallowed else ("nan-misplaced", False)
+            what = "swallows a NaN" if swallowed else "puts NaN or infinity where IEEE arithmetic does not"
+            self.detail = f"{what}, first at t={t} b={b} unit={unit} of {where}"
+
+
+def judge(
+    weights: Weights,
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    answers: Answers,
+    truth: Trajectory,
+    asked: str = "float32",
+) -> Judgement:
+    """Judge answers of the right shapes and types.
+
+    Args:
+        weights: what the network should be.
+        x: (T, B, I).
+        h_0: (L*D, B, H).
+        answers: what the runtime answered.
+        truth: the float64 oracle on the same input.
+        asked: the precision that the row asks for.
+    """
+    # With NaN or infinity in the input a distance says nothing: their placement is judged, step by step.
+    finite = bool(np.isfinite(x).all())
+    max_abs = _distance(answers, truth) if finite else None
+    layers = answers.layers
+    if layers is None and weights.spec.num_layers == 1:
+        layers = [answers.output]
+    if layers is None:
+        if not finite and not np.array_equal(np.isnan(answers.output), np.isnan(truth.output)):
+            return Judgement("nan-misplaced", "NaN is not where IEEE arithmetic puts it")
+        return Judgement(max_abs=max_abs)
+    found = _Found()
+    for layer, states in enumerate(layers):
+        below = x if layer == 0 else layers[layer - 1]
+        _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked)
+    if found.overflowed:
+        found.notes.append(f"{found.overflowed} elements overflow, not judged")
+    if found.blind > 0.5:
+        found.notes.append(f"{found.blind:.0%} of the elements could not have shown a fault")
+    return Judgement(
+        found.code,
+        found.detail,
+        found.worst,
+        found.precision,
+        max_abs,
+        tuple(found.notes),
+        found.judged,
+        found.diverges,
+    )
+
+
+def _judge_layer(
+    found: _Found,
+    weights: Weights,
+    layer: int,
+    below: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    states: NDArray[np.floating],
+    h_n: NDArray[np.floating] | None,
+    asked: str,
+) -> None:
+    spec = weights.spec
+    H, arithmetic = spec.hidden_size, FLOAT64 if weights.dtype == np.float64 else FLOAT32
+    for direction in range(spec.num_directions):
+        row, cell, reverse = (
+            layer * spec.num_directions + direction,
+            weights.cell(layer, direction),
+            direction == 1,
+        )
+        y = states[:, :, direction * H : (direction + 1) * H]
+        where = f"layer {layer}" + (" in reverse" if reverse else "")
+        runs = [(below, h_0[row], y, where)]
+        last, before = (0, 1) if reverse else (-1, -2)
+        if h_n is not None and len(y) and not np.array_equal(h_n[row], y[last], equal_nan=True):
+            # h_n must be the last state: it is judged as such, from the state before it
+            previous = y[before] if len(y) > 1 else h_0[row]
+            runs.append((below[last][None], previous, h_n[row][None], f"h_n, {where}"))
+        for inputs, start, answer, place in runs:
+            residual = step_residual(cell, inputs, start, answer, reverse=reverse, arithmetic=arithmetic)
+            precision = name_precision(residual, cell, inputs, start, answer, reverse=reverse)
+            swallowed = (
+                residual.misplaced is not None
+                and spec.nonlinearity == "relu"
+                and bool(np.isfinite(answer[residual.misplaced]))
+            )
+            found.add(residual, place, precision, asked, swallowed)
+
+
+def _explained(precision: str, asked: str) -> str:
+    if precision == "WRONG":
+        return "no arithmetic explains it"
+    remedy = ": on CUDA, use_tf32=0 and NVIDIA_TF32_OVERRIDE=0 turn it off" if precision in TEN_BIT else ""
+    return f"you asked for {asked}, this run is {precision}{remedy}"
+
+
+def _distance(answers: Answers, truth: Trajectory) -> float:
+    """The largest absolute error of output and h_n; inf where one is not finite and the other is."""
+    pairs = [(answers.output, truth.output)]
+    if answers.h_n is not None:
+        pairs.append((answers.h_n, truth.h_n))
+    largest = 0.0
+    for found, expected in pairs:
+        with np.errstate(invalid="ignore"):
+            error = np.abs(found.astype(np.float64) - expected)
+        error[np.isnan(error) & (np.isnan(found) == np.isnan(expected)) & (found == expected)] = 0.0
+        largest = max(largest, float(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(initial=0.0)))
+    return largest
+
+
+def ratio_to_torch(
+    max_abs: float | None, torch_error: float | None, truth: Trajectory | None, weights: Weights
+) -> float | None:
+    """max_abs over torch's own error on the same input, at least one rounding of the largest output."""
+    if max_abs is None or torch_error is None or truth is None:
+        return None
+    u = 2.0**-53 if weights.dtype == np.float64 else 2.0**-24
+    floor = max(torch_error, u * float(np.abs(truth.output).max(initial=0.0)))
+    if floor == 0.0:
+        return 0.0 if max_abs == 0.0 else float("inf")
+    return max_abs / floor if np.isfinite(floor) else None
+
+
+def shape_problem(
+    found: Mapping[str, NDArray[np.floating]],
+    expected: Mapping[str, tuple[int, ...]],
+    dtype: np.dtype[np.floating],
+) -> str:
+    """What is wrong with the answers' names, shapes and types, or an empty string; nothing is broadcast."""
+    for name, shape in expected.items():
+        if name not in found:
+            return f"the output {name} is missing"
+        if found[name].dtype != dtype:
+            return f"{name} is {found[name].dtype}, not {dtype}"
+        if found[name].shape != shape:
+            return f"{name} has shape {list(found[name].shape)}, not {list(shape)}"
+    return ""

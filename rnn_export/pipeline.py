@@ -1,0 +1,147 @@
+"""The whole flow in two functions: export a checkpoint, verify what was exported."""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnn_export.errors import UsageError
+from rnn_export.result import Status
+from rnn_export.runtimes import RUNTIMES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnn_export.artifact import Artifact
+    from rnn_export.checkpoint import Checkpoint
+    from rnn_export.report import Report
+    from rnn_export.result import Result
+    from rnn_export.runtimes import Runtime
+    from rnn_export.subject import Subject
+    from rnn_export.verification import Progress
+    from rnn_export.weights import Weights
+
+DEFAULT_OPSET = 18  # the oldest that torch's exporter draws in natively; every current runtime reads it
+TORCH_DREW = ("torch", "onnxscript")
+
+
+def export(
+    source: "str | Path | nn.Module | Weights | Checkpoint",
+    output: str | Path,
+    *,
+    form: str = "scan",
+    opset: int = DEFAULT_OPSET,
+    prefix: str | None = None,
+    nonlinearity: str | None = None,
+    batch_first: bool | None = None,
+) -> "Artifact":
+    """Make an artifact.
+
+    Args:
+        source: a checkpoint file or spec string (see ``load_checkpoint``), a ``torch.nn.RNN`` or a module of
+            this package, or Weights.
+        output: the folder to make; an artifact that stands there is replaced as a whole.
+        form: which way to draw the network: ``scan``, ``module`` or ``rnn``.
+        opset: the version of ONNX's operators.
+        prefix, nonlinearity, batch_first: see ``load_checkpoint``; only for files and specs.
+
+    Returns:
+        The artifact, read back and checked.
+
+    Raises:
+        RnnExportError: the source, the form, the opset or the output is not usable; nothing is written.
+    """
+    from rnn_export.artifact import write_artifact
+    from rnn_export.forms import FORMS, draw
+
+    FORMS.get(form)  # a wrong name is said before a large checkpoint is read
+    checkpoint = _checkpoint(source, prefix, nonlinearity, batch_first)
+    model = draw(form, checkpoint.weights, opset)
+    return write_artifact(Path(output), checkpoint, model, form, TORCH_DREW if form == "module" else ())
+
+
+def verify(
+    artifact: str | Path,
+    *,
+    against: "str | Path | nn.Module | Weights | Checkpoint | None" = None,
+    prefix: str | None = None,
+    nonlinearity: str | None = None,
+    batch_first: bool | None = None,
+    runtimes: Iterable[str] = (),
+    require: Iterable[str] = (),
+    timeout: float = 60.0,
+    strict: bool = False,
+    progress: "Progress | None" = None,
+) -> "Report":
+    """Prove that runtimes compute the network.
+
+    Args:
+        artifact: a folder made by ``export``, or with ``against`` an ONNX file that somebody else exported.
+        against: where the truth comes from, for such a file.
+        prefix, nonlinearity, batch_first: see ``load_checkpoint``; only with ``against``.
+        runtimes: which to run; all that are present if none is named.
+        require: which must be present and pass.
+        timeout: seconds per request to a runtime.
+        strict: documented differences of a runtime count as wrong.
+        progress: told (runtime, cases done, cases in all) after every case.
+
+    Raises:
+        RnnExportError: an unknown runtime, or an artifact or file that cannot be read.
+    """
+    from rnn_export.report import Report
+    from rnn_export.subject import subject_of_artifact, subject_of_model
+
+    named, demanded = set(runtimes), frozenset(require)
+    wanted = [RUNTIMES.get(name) for name in sorted(named or RUNTIMES.names())]
+    wanted += [RUNTIMES.get(name) for name in sorted(demanded - {runtime.name for runtime in wanted})]
+    path = Path(artifact)
+    with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
+        if against is not None:
+            weights = _checkpoint(against, prefix, nonlinearity, batch_first).weights
+            subject = subject_of_model(path, weights, Path(scratch))
+        elif path.is_file():
+            raise UsageError(f"{path} is a file, not an artifact", "Say what it should compute: --against SOURCE")
+        else:
+            subject = subject_of_artifact(path, Path(scratch))
+        results = [*subject.findings, *_rows(subject, wanted, timeout, progress)]
+    present = {row.runtime for row in results if row.status is not Status.ABSENT} - {"file"}
+    required = frozenset(named | demanded) or frozenset(present)
+    return Report(subject.name, subject.form, str(subject.weights.spec), tuple(results), required, demanded, strict)
+
+
+def _rows(subject: "Subject", wanted: "list[Runtime]", timeout: float, progress: "Progress | None") -> "list[Result]":
+    """The rows of the wanted runtimes, in their order; torch always runs, as the denominator of ratios."""
+    from rnn_export.verification import verify_runtime
+
+    torch = RUNTIMES.get("torch")
+    reference = verify_runtime(subject, torch, timeout=timeout, torch_errors={}, progress=progress)
+    errors = {row.case: row.max_abs for row in reference if row.max_abs is not None}
+    rows: list[Result] = []
+    for runtime in wanted:
+        if runtime is torch:
+            rows += reference
+        else:
+            rows += verify_runtime(subject, runtime, timeout=timeout, torch_errors=errors, progress=progress)
+    return rows
+
+
+def _checkpoint(
+    source: "str | Path | nn.Module | Weights | Checkpoint",
+    prefix: str | None,
+    nonlinearity: str | None,
+    batch_first: bool | None,
+) -> "Checkpoint":
+    from rnn_export.checkpoint import Checkpoint, load_checkpoint
+    from rnn_export.weights import Weights
+
+    if isinstance(source, str | Path):
+        return load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first)
+    if (prefix, nonlinearity, batch_first) != (None, None, None):
+        raise UsageError("prefix, nonlinearity and batch_first are for files", "A module says them itself")
+    if isinstance(source, Checkpoint):
+        return source
+    if not isinstance(source, Weights):
+        from rnn_export.module import from_torch
+
+        return Checkpoint(from_torch(source), (), {"name": type(source).__name__})
+    return Checkpoint(source, (), {"name": str(source.spec)})

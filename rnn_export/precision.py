@@ -1,0 +1,111 @@
+"""Which arithmetic a run really used, where it was not the one that was asked for.
+
+First hypotheses: the residual again, with the operands rounded as each arithmetic rounds them; the first that
+explains every step is the answer. Else by band: rho, the rms of r relative to one rounding.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_export.residual import GATE, Residual, step_residual
+from rnn_export.rounding import FLOAT32, Arithmetic, Array
+from rnn_export.weights import Cell
+
+EXPLAINS = 30.0  # hardware whose accumulator differs: a hypothesis that lowers max q this much is named
+# rho of 300 networks: 10-bit 700 to 9,600, bfloat16 8,300 to 36,300, int8 4,400 to 148,000
+BANDS = (
+    (600.0, "float32"),
+    (9_000.0, "10-bit (TF32, float16)"),
+    (33_000.0, "bfloat16"),
+    (150_000.0, "coarser"),
+)
+SPREAD = 0.25  # an arithmetic moves most elements; a fault that moves few is no arithmetic
+
+
+def keep_bits(bits: int, nearest: bool = True) -> Callable[[Array], Array]:
+    """Round float32 values to ``bits`` explicit mantissa bits, to nearest even or towards zero."""
+    dropped = 23 - bits
+
+    def rounded(values: Array) -> Array:
+        raw = values.astype(np.float32).view(np.uint32)
+        if nearest:
+            raw = raw + np.uint32((1 << (dropped - 1)) - 1) + ((raw >> np.uint32(dropped)) & np.uint32(1))
+        kept = (raw & np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)).view(np.float32)
+        return np.where(np.isfinite(values), kept, values).astype(np.float64)
+
+    return rounded
+
+
+def _float16(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16).astype(np.float64)
+
+
+def _int8(axis: int | None) -> Callable[[Array], Array]:
+    def quantised(values: Array) -> Array:
+        largest = np.abs(values).max(axis=axis, keepdims=axis is not None)
+        scale = np.where(largest > 0, largest, 1.0) / 127
+        return np.asarray(np.round(values / scale) * scale)
+
+    return quantised
+
+
+def _float32(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32).astype(np.float64)
+
+
+def hypotheses(y: NDArray[np.floating]) -> Iterator[tuple[str, Arithmetic]]:
+    """(name, arithmetic) in the order in which they are tried."""
+    tf32, truncated, bfloat16 = keep_bits(10), keep_bits(10, nearest=False), keep_bits(7)
+    yield "TF32", Arithmetic(operand=tf32, weight=tf32)
+    yield "TF32", Arithmetic(operand=truncated, weight=truncated)
+    yield "bfloat16", Arithmetic(operand=bfloat16, weight=bfloat16)
+    yield "bfloat16 weights", Arithmetic(weight=bfloat16)
+    yield "float16 weights", Arithmetic(weight=_float16)
+    yield "int8 weights", Arithmetic(weight=_int8(None))
+    yield "int8 weights, per channel", Arithmetic(weight=_int8(1))
+    with np.errstate(over="ignore"):
+        stored_as_float16 = bool((y.astype(np.float16).astype(y.dtype) == y).all())
+    if stored_as_float16:
+        yield (
+            "float16 storage",
+            Arithmetic(operand=_float16, weight=_float16, storage=2.0**-12),
+        )
+        yield "float16", Arithmetic(unit_roundoff=2.0**-11, operand=_float16, weight=_float16)
+
+
+def name_precision(
+    plain: Residual,
+    cell: Cell,
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    y: NDArray[np.floating],
+    *,
+    reverse: bool = False,
+) -> str:
+    """The arithmetic of one layer and direction, "float32" where the plain residual passes, else a class.
+
+    "WRONG" means that no arithmetic explains the answers: they are another network's.
+    """
+    double = y.dtype == np.float64
+    if plain.max_q <= GATE:
+        return "float64" if double else "float32"
+    candidates = [("float32", FLOAT32)] if double else []
+    best, name = np.inf, ""
+    for candidate, arithmetic in [*candidates, *hypotheses(y)]:
+        found = step_residual(cell, x, h_0, y, reverse=reverse, arithmetic=arithmetic)
+        if found.max_q <= GATE:
+            return candidate
+        if found.max_q < best:
+            best, name = found.max_q, candidate
+    if best * EXPLAINS <= plain.max_q < np.inf:
+        return name
+    if double or plain.spread < SPREAD or not np.isfinite(plain.max_q):
+        return "WRONG"
+    for limit, band in BANDS:
+        if plain.rho <= limit:
+            return band if band != "float32" else "WRONG"
+    return "WRONG"

@@ -1,0 +1,156 @@
+"""Results -> what is shown: a table a person likes to read, or JSON with a versioned schema."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from rnn_export.result import Result, Status, exit_code
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA = 1
+_SEVERITY = [Status.ABSENT, *(status for status in Status if status is not Status.ABSENT)]
+_STYLE = {
+    Status.PASS: "green",
+    Status.DIVERGENCE: "yellow",
+    Status.ABSENT: "dim",
+}
+MOST_FINDINGS = 12
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole verification.
+
+    Attributes:
+        artifact: the name of what was verified.
+        form: the artifact's form; None for a file that somebody else exported.
+        network: the spec in words.
+        results: every row.
+        required, demanded, strict: what decides the exit code, see ``result.exit_code``.
+    """
+
+    artifact: str
+    form: str | None
+    network: str
+    results: tuple[Result, ...]
+    required: frozenset[str]
+    demanded: frozenset[str] = frozenset()
+    strict: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        return exit_code(list(self.results), self.required, self.demanded, self.strict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Schema 1; a number that is not finite is written as the largest float."""
+        passed = sum(result.passed for result in self.results)
+        absent = sum(result.status is Status.ABSENT for result in self.results)
+        diverged = sum(result.status is Status.DIVERGENCE for result in self.results)
+        failed = len(self.results) - passed - absent - diverged
+        return {
+            "schema": SCHEMA,
+            "artifact": self.artifact,
+            "form": self.form,
+            "results": [dict(result.to_dict()) for result in self.results],
+            "summary": {"passed": passed, "failed": failed, "diverged": diverged, "absent": absent},
+            "exit_code": self.exit_code,
+        }
+
+
+def print_report(report: Report, console: "Console") -> None:
+    """The table, what was found, and the last line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    form = f"form {report.form}" if report.form else "exported by somebody else"
+    console.print(Text(f"{report.artifact}   {report.network}   {form}"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("runtime", "version", "cases", "residual", "precision", "error", "x torch", "verdict"):
+        right = heading in ("cases", "residual", "error", "x torch")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    for name, rows in _by_runtime(report.results).items():
+        status = _verdict(rows)
+        table.add_row(*_cells(name, rows), Text(status.value, style=_style(status)))
+    console.print(table)
+    findings = _findings(report.results)
+    for status, line in findings[:MOST_FINDINGS]:
+        console.print(Text.assemble((status.value, _style(status)), f" {line}"))
+    if len(findings) > MOST_FINDINGS:
+        console.print(f"... and {len(findings) - MOST_FINDINGS} more: --format json has them all")
+    console.print(Text(_last_line(report), style="bold green" if report.exit_code == 0 else "bold red"))
+
+
+def _style(status: Status) -> str:
+    return _STYLE.get(status, "bold red")
+
+
+def _verdict(rows: Sequence[Result]) -> Status:
+    """The worst status of a runtime's rows; a documented divergence does not hide that the rest passed."""
+    statuses = {row.status for row in rows}
+    if statuses <= {Status.PASS, Status.DIVERGENCE} and Status.PASS in statuses:
+        return Status.PASS
+    return max(statuses, key=_SEVERITY.index)
+
+
+def _cells(name: str, rows: Sequence[Result]) -> list[str]:
+    ran = any(row.status is not Status.ABSENT for row in rows)
+    precisions = sorted({row.precision for row in rows if row.precision})
+    errors = [row.max_abs for row in rows if row.max_abs is not None]
+    return [
+        name,
+        rows[0].version,
+        f"{sum(row.passed for row in rows)}/{len(rows)}" if ran else "",
+        _number(max((row.residual for row in rows if row.residual is not None), default=None)),
+        ", ".join(precisions),
+        f"{median(errors):.1e}" if errors else "",  # of the cases: inputs of 1e30 would drown a maximum
+        _number(max((row.ratio for row in rows if row.ratio is not None), default=None)),
+    ]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if value < 1e4 else f"{value:.1e}"
+
+
+def _by_runtime(results: Sequence[Result]) -> Mapping[str, list[Result]]:
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.runtime, []).append(result)
+    return groups
+
+
+def _findings(results: Sequence[Result]) -> list[tuple[Status, str]]:
+    """What did not pass, worst first; the same finding in several places is one line."""
+    places: dict[tuple[Status, str, str], list[Result]] = {}
+    for result in results:
+        if not result.passed:
+            places.setdefault((result.status, result.code, result.detail), []).append(result)
+    lines = []
+    for (status, code, detail), rows in places.items():
+        runtimes = ", ".join(dict.fromkeys(row.runtime for row in rows))
+        cases = list(dict.fromkeys(row.case for row in rows if row.case))
+        more = f" and {len(cases) - 2} more cases" if len(cases) > 2 else ""
+        where = f"{runtimes} at {', '.join(cases[:2])}{more}" if cases else runtimes
+        lines.append((status, f"{where}: {_shortened(detail)} [{code}]"))
+    return sorted(lines, key=lambda line: -_SEVERITY.index(line[0]))
+
+
+def _shortened(detail: str, limit: int = 300) -> str:
+    return detail if len(detail) <= limit else f"{detail[:limit]}..."
+
+
+def _last_line(report: Report) -> str:
+    summary = report.to_dict()["summary"]
+    counted = [name for name in _by_runtime(report.results) if name in report.required]
+    words = {
+        0: f"PASSED on {', '.join(counted)}",
+        1: "FAILED: a required runtime does not compute this network. --runtime names those that you deploy to",
+        4: "FAILED: a required runtime did not run",
+        5: "NOTHING WAS CHECKED",
+    }[report.exit_code]
+    numbers = ", ".join(f"{number} {word}" for word, number in summary.items() if number)
+    return f"{words} ({numbers})"

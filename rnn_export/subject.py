@@ -1,0 +1,129 @@
+"""What is verified: the network that should be, the file that is, and the cases that tell them apart."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+
+from rnn_export.artifact import Artifact
+from rnn_export.cases import Case, default_cases
+from rnn_export.checkpoint import save_weights
+from rnn_export.errors import ArtifactError, UsageError
+from rnn_export.forms import FORMS
+from rnn_export.inspection import (
+    LayerOutput,
+    Signature,
+    instrument,
+    load_model,
+    read_back,
+    recognise_weights,
+    signature_of,
+)
+from rnn_export.oracle import Trajectory, run_oracle
+from rnn_export.result import Result, Stage, Status
+from rnn_export.weights import Weights
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is verified.
+
+    Attributes:
+        name: of the artifact or file, without its folder.
+        form: the artifact's form; None for a file that somebody else exported.
+        weights: what the network should be.
+        model: the file.
+        signature: which names of the model carry what.
+        folder: holds model.onnx and weights.safetensors, copied where nobody else writes.
+        instrumented: holds a copy of the model that also outputs every layer, where there is one.
+        shown: which outputs of the copy are which layer.
+        cases: what is run.
+        findings: what the file itself shows, before anything runs.
+    """
+
+    name: str
+    form: str | None
+    weights: Weights
+    model: onnx.ModelProto
+    signature: Signature
+    folder: Path
+    instrumented: Path | None
+    shown: list[LayerOutput]
+    cases: list[Case]
+    findings: tuple[Result, ...]
+    _truth: dict[str, Trajectory] = field(default_factory=dict)
+
+    def truth_of(self, case: Case) -> Trajectory:
+        """The float64 oracle's answers to a case, made when first asked for."""
+        if case.name not in self._truth:
+            self._truth[case.name] = run_oracle(self.weights, case.x, case.h_0)
+        return self._truth[case.name]
+
+
+def subject_of_artifact(path: Path, scratch: Path) -> Subject:
+    """An artifact, copied into ``scratch`` and checked there, so that what runs is what was checked.
+
+    Raises:
+        ArtifactError: it is no artifact, or not whole.
+    """
+    Artifact.load(path)
+    staged = scratch / "artifact"
+    shutil.copytree(path, staged, symlinks=True)
+    artifact = Artifact.load(staged)
+    weights = artifact.weights()
+    if weights.spec != artifact.spec:
+        raise ArtifactError(f"the weights of {path} are those of {weights.spec}, not {artifact.spec}")
+    model = load_model(artifact.model_path)
+    problem = read_back(model, FORMS.get(artifact.form), weights)
+    status = Status.MISMATCH if problem else Status.PASS
+    code = "weights" if problem else ""
+    finding = Result("file", "", "weights read back", Stage.COMPARE, status, code, detail=problem)
+    return _subject(path.resolve().name, artifact.form, weights, model, staged, scratch, (finding,))
+
+
+def subject_of_model(path: Path, weights: Weights, scratch: Path) -> Subject:
+    """An ONNX file that somebody else exported, held against the weights that it should have.
+
+    Raises:
+        ArtifactError: it is not an ONNX file, or its inputs and outputs do not fit the network.
+        UsageError: it keeps its weights in other files.
+    """
+    model = load_model(path)
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise UsageError(f"{path} keeps its weights in another file", "Save it as one file")
+    staged = scratch / "model"
+    staged.mkdir()
+    shutil.copyfile(path, staged / "model.onnx")
+    save_weights(staged / "weights.safetensors", weights)
+    held = recognise_weights(model, weights)
+    detail = f"the file holds the weights bit for bit, as the form {held} does"
+    known = (Result("file", "", "weights read back", Stage.COMPARE, Status.PASS, detail=detail),)
+    return _subject(path.name, None, weights, model, staged, scratch, known if held else ())
+
+
+def _subject(
+    name: str,
+    form: str | None,
+    weights: Weights,
+    model: onnx.ModelProto,
+    folder: Path,
+    scratch: Path,
+    findings: tuple[Result, ...],
+) -> Subject:
+    signature = signature_of(model, weights.spec)
+    instrumented: Path | None = None
+    shown: list[LayerOutput] = []
+    if weights.spec.num_layers > 1 and (made := instrument(model, weights.spec)) is not None:
+        copy, shown = made
+        instrumented = scratch / "instrumented"
+        instrumented.mkdir()
+        (instrumented / "model.onnx").write_bytes(copy.SerializeToString())
+    cases = default_cases(
+        weights.spec,
+        weights.dtype.name,
+        signature.fixed_T,
+        signature.fixed_B,
+        has_h_0=signature.h_0 is not None,
+    )
+    return Subject(name, form, weights, model, signature, folder, instrumented, shown, cases, findings)
