@@ -93,6 +93,8 @@ def name_precision(
     double = y.dtype == np.float64
     if plain.max_q <= GATE:
         return "float64" if double else "float32"
+    if not np.isfinite(plain.max_q):  # NaN, or below zero after relu: no rounding does that
+        return "WRONG"
     candidates = [("float32", FLOAT32)] if double else []
     best, name = np.inf, ""
     for candidate, arithmetic in [*candidates, *hypotheses(y)]:
@@ -101,9 +103,9 @@ def name_precision(
             return candidate
         if found.max_q < best:
             best, name = found.max_q, candidate
-    if best * EXPLAINS <= plain.max_q < np.inf:
+    if best * EXPLAINS <= plain.max_q:
         return name
-    if double or plain.spread < SPREAD or not np.isfinite(plain.max_q):
+    if double or plain.spread < SPREAD:
         return "WRONG"
     for limit, band in BANDS:
         if plain.rho <= limit:

@@ -1,5 +1,6 @@
 """Results -> what is shown: a table a person likes to read, or JSON with a versioned schema."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -11,7 +12,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
-_SEVERITY = [Status.ABSENT, *(status for status in Status if status is not Status.ABSENT)]
+_SEVERITY = [  # least first: what a reader should see first, and what a runtime's row says
+    Status.ABSENT,
+    Status.PASS,
+    Status.DIVERGENCE,
+    Status.REFUSED,
+    Status.MEMORY,
+    Status.TIMEOUT,
+    Status.CRASHED,
+    Status.BROKEN,
+    Status.FALLBACK,
+    Status.MISMATCH,
+]
 _STYLE = {
     Status.PASS: "green",
     Status.DIVERGENCE: "yellow",
@@ -128,14 +140,15 @@ def _findings(results: Sequence[Result]) -> list[tuple[Status, str]]:
     places: dict[tuple[Status, str, str], list[Result]] = {}
     for result in results:
         if not result.passed:
-            places.setdefault((result.status, result.code, result.detail), []).append(result)
+            key = (result.status, result.code, re.sub(r"[\d.e+-]+", "#", result.detail))
+            places.setdefault(key, []).append(result)
     lines = []
-    for (status, code, detail), rows in places.items():
+    for (status, code, _), rows in places.items():
         runtimes = ", ".join(dict.fromkeys(row.runtime for row in rows))
         cases = list(dict.fromkeys(row.case for row in rows if row.case))
         more = f" and {len(cases) - 2} more cases" if len(cases) > 2 else ""
         where = f"{runtimes} at {', '.join(cases[:2])}{more}" if cases else runtimes
-        lines.append((status, f"{where}: {_shortened(detail)} [{code}]"))
+        lines.append((status, f"{where}: {_shortened(rows[0].detail)} [{code}]"))
     return sorted(lines, key=lambda line: -_SEVERITY.index(line[0]))
 
 

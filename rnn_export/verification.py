@@ -22,6 +22,11 @@ from rnn_export.subject import Subject
 
 Array = NDArray[np.floating]
 Progress = Callable[[str, int, int], None]  # (runtime, cases done, cases in all)
+# What torch itself refuses in part: a difference between runtimes, and no wrong answer.
+_EMPTY = {
+    Check.NO_STEPS: ("no-steps", "refuses a sequence of length 0"),
+    Check.SHAPES: ("no-rows", "refuses an empty batch"),
+}
 DEATHS_BEFORE_GIVING_UP = 2  # a runtime that hangs on every case costs two time limits, not thirty
 _SHIPPED, _INSTRUMENTED = 1, 2  # the numbers of the prepared networks; the canary is 0
 
@@ -132,8 +137,9 @@ class _Session:
         except Wrong as wrong:
             judgement = Judgement(wrong.code, wrong.detail)
         except Failure as failure:
-            if case.check is Check.NO_STEPS and failure.status is Status.REFUSED:
-                return self._row(case, Judgement("no-steps", "refuses a sequence of length 0", diverges=True), None)
+            if case.check in _EMPTY and failure.status is Status.REFUSED:
+                code, detail = _EMPTY[case.check]
+                return self._row(case, Judgement(code, detail, diverges=True), None)
             raise
         truth = self.subject.truth_of(case) if judgement.max_abs is not None else None
         reference = judgement.max_abs if self.runtime.name == "torch" else torch_errors.get(case.name)
