@@ -3,14 +3,12 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_export import canary
-from rnn_export.child import Child, Failure
-from rnn_export.environments import how_to_install, interpreter_of
+from rnn_export.child import Failure
+from rnn_export.execution import execute
 from rnn_export.pipeline import export
 from rnn_export.residual import step_residual
 from rnn_export.result import Status
@@ -21,7 +19,6 @@ from rnn_export.weights import Weights
 SPEC = RNNSpec(input_size=4, hidden_size=8, nonlinearity="relu")
 STEPS, SEED = 5, 0
 ONNX_RUNTIMES = ("onnxruntime-cpu", "onnxruntime-cuda")
-TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,16 +68,9 @@ def demonstrate() -> tuple[dict[str, tuple[int, ...]], list[Way]]:
 
 def _in_runtime(runtime: Runtime, folder: Path, weights: Weights, x: NDArray[np.float32]) -> Way:
     name = f"ONNX file in {runtime.name}"
-    interpreter = interpreter_of(runtime)
-    if interpreter is None:
-        return Way(name, None, None, Status.ABSENT, f"not installed: {how_to_install(runtime)}")
+    inputs = {"input": x, "h_0": np.zeros((1, 1, SPEC.hidden_size), np.float32)}
     try:
-        with Child(runtime, interpreter, TIMEOUT) as child:
-            child.wait_until_ready()
-            canary.sing(child, runtime.reads)
-            child.prepare(folder)
-            inputs: dict[str, Any] = {"input": x, "h_0": np.zeros((1, 1, SPEC.hidden_size), np.float32)}
-            return _judged(name, weights, x, child.run(1, inputs)["output"])
+        return _judged(name, weights, x, execute(runtime, folder, inputs)["output"])
     except Failure as failure:
         return Way(name, None, None, failure.status, failure.detail)
 

@@ -122,9 +122,8 @@ class _Session:
         self.child, self.dead = None, True
 
     def failed(self, case: str, failure: Failure) -> Result:
-        detail = failure.detail.removeprefix("Absent: ").removeprefix("Fallback: ")
         code = failure.status.value.lower()
-        return Result(self.runtime.name, self.version, case, failure.stage, failure.status, code, detail=detail)
+        return Result(self.runtime.name, self.version, case, failure.stage, failure.status, code, detail=failure.detail)
 
     def judge_case(self, case: Case, torch_errors: Mapping[str, float]) -> Result:
         """One row of the report.

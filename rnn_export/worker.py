@@ -100,7 +100,10 @@ def _status_of(error: Exception) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:2000]
+    from rnn_export.runtimes import Absent, Fallback
+
+    ours = isinstance(error, Absent | Fallback)  # their messages are sentences already
+    return " ".join((str(error) if ours else f"{type(error).__name__}: {error}").split())[:2000]
 
 
 def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
