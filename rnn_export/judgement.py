@@ -12,6 +12,7 @@ from rnn_export.residual import Residual, step_residual
 from rnn_export.rounding import FLOAT32, FLOAT64
 from rnn_export.weights import Weights
 
+INCOMPARABLE = 2.0**-10  # of the largest output
 RATIO_GATE = 8.0  # end to end, where no residual could be measured
 TEN_BIT = ("TF32", "10-bit (TF32, float16)")
 
@@ -115,6 +116,8 @@ def judge(
     for layer, states in enumerate(layers):
         below = x if layer == 0 else layers[layer - 1]
         _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked)
+    if not found.code and finite and (step := _incomparable_from(answers.output, truth.output)) is not None:
+        found.notes.append(f"end to end no longer comparable from t={step}")
     if found.overflowed:
         found.notes.append(f"{found.overflowed} elements overflow, not judged")
     if found.blind > 0.5:
@@ -187,6 +190,15 @@ def _distance(answers: Answers, truth: Trajectory) -> float:
         error[np.isnan(error) & (np.isnan(found) == np.isnan(expected)) & (found == expected)] = 0.0
         largest = max(largest, float(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(initial=0.0)))
     return largest
+
+
+def _incomparable_from(output: NDArray[np.floating], truth: NDArray[np.float64]) -> int | None:
+    """The first step that is off by more than a thousandth of the largest output: rounding was amplified."""
+    if not len(output):
+        return None
+    with np.errstate(invalid="ignore"):
+        off = np.abs(output - truth).max(axis=(1, 2)) > INCOMPARABLE * np.abs(truth).max()
+    return int(off.argmax()) if off.any() else None
 
 
 def ratio_to_torch(

@@ -27,7 +27,13 @@ def _exporting() -> bool:
 
 
 def _over_time(step: Step, h: Tensor, x: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
-    """All states (T, B, H), in the order of time, and the last one (B, H)."""
+    """All states (T, B, H), in the order of time, and the last one (B, H).
+
+    Raises:
+        RuntimeError: the model is being traced by TorchScript, which would unroll the loop.
+    """
+    if torch.jit.is_tracing():
+        raise RuntimeError("tracing would freeze the length: use torch.onnx.export(..., dynamo=True)")
     if _exporting():
         from torch._higher_order_ops.scan import scan
 

@@ -89,7 +89,9 @@ def print_report(report: Report, console: "Console") -> None:
     console.print(table)
     findings = _findings(report.results)
     for status, line in findings[:MOST_FINDINGS]:
-        console.print(Text.assemble((status.value, _style(status)), f" {line}"))
+        # what passed and still has something to say is a note
+        word = "NOTE" if status is Status.PASS else status.value
+        console.print(Text.assemble((word, _style(status)), f" {line}"))
     if len(findings) > MOST_FINDINGS:
         console.print(f"... and {len(findings) - MOST_FINDINGS} more: --format json has them all")
     console.print(Text(_last_line(report), style="bold green" if report.exit_code == 0 else "bold red"))
@@ -136,10 +138,10 @@ def _by_runtime(results: Sequence[Result]) -> Mapping[str, list[Result]]:
 
 
 def _findings(results: Sequence[Result]) -> list[tuple[Status, str]]:
-    """What did not pass, worst first; the same finding in several places is one line."""
+    """What has a detail, worst first; the same finding in several places is one line."""
     places: dict[tuple[Status, str, str], list[Result]] = {}
     for result in results:
-        if not result.passed:
+        if result.detail:
             key = (result.status, result.code, re.sub(r"[\d.e+-]+", "#", result.detail))
             places.setdefault(key, []).append(result)
     lines = []
@@ -148,7 +150,7 @@ def _findings(results: Sequence[Result]) -> list[tuple[Status, str]]:
         cases = list(dict.fromkeys(row.case for row in rows if row.case))
         more = f" and {len(cases) - 2} more cases" if len(cases) > 2 else ""
         where = f"{runtimes} at {', '.join(cases[:2])}{more}" if cases else runtimes
-        lines.append((status, f"{where}: {_shortened(rows[0].detail)} [{code}]"))
+        lines.append((status, f"{where}: {_shortened(rows[0].detail)}" + (f" [{code}]" if code else "")))
     return sorted(lines, key=lambda line: -_SEVERITY.index(line[0]))
 
 

@@ -9,7 +9,7 @@ import onnx
 from rnn_export.artifact import Artifact
 from rnn_export.cases import Case, default_cases
 from rnn_export.checkpoint import save_weights
-from rnn_export.errors import ArtifactError, UsageError
+from rnn_export.errors import ArtifactError
 from rnn_export.forms import FORMS
 from rnn_export.inspection import (
     LayerOutput,
@@ -87,14 +87,12 @@ def subject_of_model(path: Path, weights: Weights, scratch: Path) -> Subject:
 
     Raises:
         ArtifactError: it is not an ONNX file, or its inputs and outputs do not fit the network.
-        UsageError: it keeps its weights in other files.
     """
     model = load_model(path)
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise UsageError(f"{path} keeps its weights in another file", "Save it as one file")
     staged = scratch / "model"
     staged.mkdir()
-    shutil.copyfile(path, staged / "model.onnx")
+    # As one file, whatever it was: torch writes small weights beside the model, and ONNX Runtime follows links.
+    (staged / "model.onnx").write_bytes(model.SerializeToString())
     save_weights(staged / "weights.safetensors", weights)
     held = recognise_weights(model, weights)
     detail = f"the file holds the weights bit for bit, as the form {held} does"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rnn_export import canary
 from rnn_export.cases import Case, Check
-from rnn_export.child import Child, Failure
+from rnn_export.child import MEMORY_LIMIT, Child, Failure
 from rnn_export.environments import how_to_install, installed_version, interpreter_of
 from rnn_export.inspection import Signature, frozen_length
 from rnn_export.judgement import RATIO_GATE, Answers, Judgement, judge, ratio_to_torch, shape_problem
@@ -28,6 +28,7 @@ _EMPTY = {
     Check.SHAPES: ("no-rows", "refuses an empty batch"),
 }
 DEATHS_BEFORE_GIVING_UP = 2  # a runtime that hangs on every case costs two time limits, not thirty
+COPIES = 8  # of the weights: the file, the parsed model, prepacked weights, twice with the instrumented copy
 _SHIPPED, _INSTRUMENTED = 1, 2  # the numbers of the prepared networks; the canary is 0
 
 
@@ -104,7 +105,9 @@ class _Session:
     def start(self) -> None:
         """Raises Failure where the runtime is absent, fails the canary, or refuses the network."""
         self.close()
-        self.child = Child(self.runtime, self.interpreter, self.timeout)
+        size = sum(file.stat().st_size for file in self.subject.folder.rglob("*") if file.is_file())
+        limit = MEMORY_LIMIT + COPIES * size
+        self.child = Child(self.runtime, self.interpreter, self.timeout, limit)
         self.child.wait_until_ready()
         self.version = self.child.version or self.version
         canary.sing(self.child, self.runtime.reads)

@@ -17,7 +17,11 @@ def source_options(command: Command) -> Command:
     """How to read a checkpoint that does not say everything."""
     for option in (
         click.option("--batch-first/--time-first", default=None, help="Input is (B, T, I); time first if not said."),
-        click.option("--nonlinearity", help="tanh or relu; a state_dict does not say which."),
+        click.option(
+            "--nonlinearity",
+            type=click.Choice(["tanh", "relu"]),
+            help="A state_dict does not say which: tanh if not said.",
+        ),
         click.option("--prefix", help="Which recurrent part, where there are several, such as encoder.rnn."),
     ):
         command = option(command)
