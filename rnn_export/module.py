@@ -32,7 +32,7 @@ def _over_time(step: Step, h: Tensor, x: Tensor, reverse: bool) -> tuple[Tensor,
     Raises:
         RuntimeError: the model is being traced by TorchScript, which would unroll the loop.
     """
-    if torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         raise RuntimeError("tracing would freeze the length: use torch.onnx.export(..., dynamo=True)")
     if _exporting():
         from torch._higher_order_ops.scan import scan

@@ -1,0 +1,158 @@
+"""One network in one child process: an input in, answers out in the oracle's layout, with every layer's states."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_export import canary
+from rnn_export.child import MEMORY_LIMIT, Child, Failure
+from rnn_export.environments import installed_version
+from rnn_export.inspection import Signature, frozen_length
+from rnn_export.judgement import Answers, shape_problem
+from rnn_export.runtimes import Runtime
+from rnn_export.subject import Subject
+
+Array = NDArray[np.floating]
+COPIES = 8  # of the weights: the file, the parsed model, prepacked weights, twice with the instrumented copy
+_SHIPPED, _INSTRUMENTED = 1, 2  # the numbers of the prepared networks; the canary is 0
+
+
+class Wrong(Exception):  # noqa: N818
+    """Answers that cannot be judged at all: a missing output, a wrong shape, a frozen axis."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class Session:
+    """The child process of one runtime, with the subject's network prepared in it.
+
+    Attributes:
+        version: of the runtime's package, as the child says once it runs.
+        dead: whether there is no child to ask; ``start`` makes a new one.
+    """
+
+    def __init__(self, subject: Subject, runtime: Runtime, interpreter: Path, timeout: float) -> None:
+        self.subject, self.runtime = subject, runtime
+        self.version = installed_version(runtime)
+        self.dead = True
+        self._interpreter, self._timeout = interpreter, timeout
+        self._child: Child | None = None
+        self._reads_weights = runtime.reads == "weights.safetensors"
+        own = Signature("input", "h_0", "output", "h_n", subject.weights.spec.batch_first)
+        self.signature = own if self._reads_weights else subject.signature
+        self._shows_layers = self._reads_weights
+
+    def start(self) -> None:
+        """Start a child and prepare the network in it.
+
+        Raises:
+            Failure: the runtime is absent, fails the canary, or refuses the network.
+        """
+        self.close()
+        size = sum(file.stat().st_size for file in self.subject.folder.rglob("*") if file.is_file())
+        child = Child(self.runtime, self._interpreter, self._timeout, MEMORY_LIMIT + COPIES * size)
+        self._child = child
+        child.wait_until_ready()
+        self.version = child.version or self.version
+        canary.sing(child, self.runtime.reads)
+        child.prepare(self.subject.folder)
+        self.dead = False
+        if self.subject.instrumented is not None and not self._reads_weights:
+            with suppress(Failure):  # the layers are had step by step then, or the network is judged end to end
+                child.prepare(self.subject.instrumented)
+                self._shows_layers = True
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._child is not None:
+            self._child.close()
+        self._child, self.dead = None, True
+
+    def answers(self, x: Array, h_0: Array, *, layers: bool = False) -> Answers:
+        """Run x (T, B, I) from h_0 (L*D, B, H).
+
+        Args:
+            x: time-major, whatever the model's own layout.
+            h_0: ignored by a model that has no such input.
+            layers: also get the states of every layer, where there are several and there is a way.
+
+        Raises:
+            Failure: the child did not answer.
+            Wrong: a missing output, a wrong shape or type, a frozen length.
+        """
+        signature = self.signature
+        feed: dict[str, Array] = {signature.input: x.swapaxes(0, 1) if signature.batch_first else x}
+        if signature.h_0 is not None:
+            feed[signature.h_0] = h_0
+        feed = {name: np.ascontiguousarray(array) for name, array in feed.items()}
+        raw = self._run(_SHIPPED, feed)
+        self._check_shapes(raw, x, h_0)
+        output = raw[signature.output]
+        output = output.swapaxes(0, 1) if signature.batch_first else output
+        h_n = raw[signature.h_n] if signature.h_n is not None else None
+        states = self._layers(raw, feed, x, h_0) if layers and self.subject.weights.spec.num_layers > 1 else None
+        agree = states is None or np.array_equal(states[-1], output, equal_nan=True)
+        return Answers(output, h_n, states, agree)
+
+    def _layers(self, raw: Mapping[str, Any], feed: Mapping[str, Any], x: Array, h_0: Array) -> list[Array] | None:
+        """The states (T, B, D*H) of every layer, or None where there is no way to see them."""
+        spec, signature = self.subject.weights.spec, self.signature
+        if self._reads_weights:
+            return [raw[f"layer_{layer}"] for layer in range(spec.num_layers)]
+        if self._shows_layers:
+            return self._from_instrumented(feed)
+        if not spec.bidirectional and signature.h_0 and signature.h_n and signature.fixed_T is None and len(x):
+            return self._step_by_step(x, h_0)
+        return None
+
+    def _from_instrumented(self, feed: Mapping[str, Any]) -> list[Array]:
+        copy = self._run(_INSTRUMENTED, feed)
+        by_layer: list[list[Array]] = [[] for _ in range(self.subject.weights.spec.num_layers)]
+        for shown in self.subject.shown:
+            states = copy[shown.name]
+            if shown.direction is None:  # (T, D, B, H) -> (T, B, D*H)
+                states = np.concatenate(list(states.swapaxes(0, 1)), axis=-1)
+            by_layer[shown.layer].append(states[::-1] if shown.reversed_time else states)
+        return [np.concatenate(parts, axis=-1) for parts in by_layer]
+
+    def _step_by_step(self, x: Array, h_0: Array) -> list[Array]:
+        """Every layer of a unidirectional network, read from h_n after each single step."""
+        states: list[Array] = []
+        for t in range(len(x)):
+            h_n = self.answers(x[t : t + 1], states[-1] if states else h_0).h_n
+            assert h_n is not None  # the signature has it, and a missing output is Wrong
+            states.append(h_n)
+        return list(np.stack(states, axis=1))  # L of (T, B, H)
+
+    def _run(self, network: int, feed: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._child is not None
+        try:
+            return self._child.run(network, feed)
+        except Failure:
+            self.dead = not self._child.alive
+            raise
+
+    def _check_shapes(self, raw: Mapping[str, Any], x: Array, h_0: Array) -> None:
+        spec, signature = self.subject.weights.spec, self.signature
+        T, B = x.shape[:2]
+        width = spec.num_directions * spec.hidden_size
+        shape = (B, T, width) if signature.batch_first else (T, B, width)
+        expected: dict[str, tuple[int, ...]] = {signature.output: shape}
+        if signature.h_n is not None:
+            expected[signature.h_n] = h_0.shape
+        output = raw.get(signature.output)
+        if not self._reads_weights and output is not None and output.ndim == 3 and signature.fixed_T is None:
+            steps = output.shape[1 if signature.batch_first else 0]
+            if steps != T:
+                where = frozen_length(self.subject.model, steps)
+                said = f"the length is declared dynamic, but {steps} of {T} steps came back: {where}"
+                raise Wrong("frozen-length", said)
+        if problem := shape_problem(raw, expected, self.subject.weights.dtype):
+            raise Wrong("missing-output" if "is missing" in problem else "wrong-shape", problem)
