@@ -142,9 +142,9 @@ def _judged(session: Session, x: Array, h_0: Array, truth: Trajectory | None = N
     if judgement.residual is not None and not judgement.code and not judgement.judged and x.size:
         detail = "every step overflows or follows a NaN: not judged"
         return Judgement("overflow", detail, max_abs=judgement.max_abs, diverges=True)
-    if not answers.layers_agree:
+    if not answers.layers_agree and not judgement.code:
         # The layers are not the shipped file's: what was measured on them does not stand for it.
-        return Judgement(judgement.code, judgement.detail, None, None, judgement.max_abs)
+        return judge(weights, x, h_0, replace(answers, layers=None), truth, session.runtime.precision)
     return judgement
 
 
