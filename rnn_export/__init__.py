@@ -18,6 +18,7 @@ _HOME = {
     "Weights": "weights",
     "export": "pipeline",
     "from_torch": "module",
+    "over_time": "recurrence",
     "to_torch": "module",
     "verify": "pipeline",
 }
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from rnn_export.module import to_torch as to_torch
     from rnn_export.pipeline import export as export
     from rnn_export.pipeline import verify as verify
+    from rnn_export.recurrence import over_time as over_time
     from rnn_export.spec import RNNSpec as RNNSpec
     from rnn_export.weights import Weights as Weights
 

@@ -1,8 +1,7 @@
 """The network as ``torch.nn.Module``: the single-matrix RNN, the two-matrix form, and the way from and to torch.
 
 Both modules take ``torch.nn.RNN``'s arguments and give its outputs. In eager use they are a plain loop over
-time, which trains at eager speed; while a model is being exported the loop becomes torch's ``scan``, because
-the exporter would unroll a loop and freeze the length without a word.
+time, which trains at eager speed; while a model is being exported the loop becomes torch's ``scan``.
 """
 
 import math
@@ -14,44 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnn_export.errors import SourceError
+from rnn_export.recurrence import Step, exporting_now, over_time
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
 
-Step = Callable[[Tensor, Tensor], Tensor]  # (state, input of one step) -> next state
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
-
-
-def _exporting() -> bool:
-    # torch's own word and never a flag of ours: a forgotten flag would freeze the length silently.
-    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
-
-
-def _over_time(step: Step, h: Tensor, x: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
-    """All states (T, B, H), in the order of time, and the last one (B, H).
-
-    Raises:
-        RuntimeError: the model is being traced by TorchScript, which would unroll the loop.
-    """
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        raise RuntimeError("tracing would freeze the length: use torch.onnx.export(..., dynamo=True)")
-    if _exporting():
-        from torch._higher_order_ops.scan import scan
-
-        def body(state: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
-            following = step(state, x_t)
-            # A body that lists one value as state and as output is silently wrong in ONNX Runtime.
-            return following, following.clone()
-
-        last, states = scan(body, h, x, dim=0, reverse=reverse)
-        return states, last
-    inputs = x.unbind(0)
-    collected = []
-    for x_t in reversed(inputs) if reverse else inputs:
-        h = step(h, x_t)
-        collected.append(h)
-    if reverse:
-        collected.reverse()
-    return torch.stack(collected), h
 
 
 class _ElmanRNN(nn.Module):
@@ -123,7 +89,7 @@ class _ElmanRNN(nn.Module):
             outputs = []
             for direction in range(spec.num_directions):
                 index = layer * spec.num_directions + direction
-                states, last = _over_time(self._step(layer, direction), h_0[index], x, bool(direction))
+                states, last = over_time(self._step(layer, direction), h_0[index], x, reverse=bool(direction))
                 outputs.append(states)
                 h_n.append(last)
             x = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
@@ -146,7 +112,7 @@ class _ElmanRNN(nn.Module):
         batched = x.dim() == 3
         time = 1 if batched and spec.batch_first else 0
         # While exporting, T is symbolic, and a comparison would pin it.
-        if not _exporting() and x.shape[time] == 0:
+        if not exporting_now() and x.shape[time] == 0:
             raise ValueError("a sequence must have at least one step")
         if h_0 is not None:
             batch = (x.shape[1 - time],) if batched else ()
@@ -254,7 +220,8 @@ class SingleMatrixRNNCell(nn.Module):
         """input (B, I) or (I,), h (B, H) or (H,), zeros when absent; returns the next state in h's shape."""
         if h is None:
             h = input.new_zeros(*input.shape[:-1], self.spec.hidden_size)
-        return _single_matrix_step(self.matrix, self.bias, self.spec.nonlinearity)(h, input)
+        following: Tensor = _single_matrix_step(self.matrix, self.bias, self.spec.nonlinearity)(h, input)
+        return following
 
     @classmethod
     def from_weights(cls, weights: Weights) -> Self:
