@@ -17,6 +17,7 @@ _HOME = {
     "TwoMatrixRNN": "module",
     "Weights": "weights",
     "export": "pipeline",
+    "exporting": "conversion",
     "from_torch": "module",
     "over_time": "recurrence",
     "to_torch": "module",
@@ -26,6 +27,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from rnn_export.artifact import Artifact as Artifact
+    from rnn_export.conversion import exporting as exporting
     from rnn_export.errors import RnnExportError as RnnExportError
     from rnn_export.module import SingleMatrixRNN as SingleMatrixRNN
     from rnn_export.module import SingleMatrixRNNCell as SingleMatrixRNNCell

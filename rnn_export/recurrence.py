@@ -5,6 +5,7 @@ dynamic length, but trains 3 to 100 times slower. So a model writes ``over_time`
 """
 
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import torch
@@ -52,6 +53,7 @@ def over_time(step: Step, h: Any, x: Any, *, reverse: bool = False) -> tuple[Any
 
 
 def _scanned(step: Step, h: Any, x: Any, reverse: bool) -> tuple[Any, Any]:
+    from torch._C._dynamo.eval_frame import reset_code
     from torch._higher_order_ops.scan import scan
 
     def body(state: Any, x_t: Any) -> tuple[Any, Any]:
@@ -64,6 +66,11 @@ def _scanned(step: Step, h: Any, x: Any, reverse: bool) -> tuple[Any, Any]:
 
     # scan refuses inputs that share memory, such as a first state that is a view of what the step attends to.
     h, x = pytree.tree_map(torch.clone, (h, x))
+    # torch compiles every scan, and first compares its sizes with those of the scans before. Where one of those was
+    # constant, the comparison makes a constant of this one, in a later export of the same process too.
+    for code in scan.__code__.co_consts:
+        if isinstance(code, CodeType):
+            reset_code(code)
     last, outputs = scan(body, h, x, dim=0, reverse=reverse)
     return outputs, last
 
@@ -78,9 +85,9 @@ def _looped(step: Step, h: Any, x: Any, reverse: bool) -> tuple[Any, Any]:
     if not inputs:
         raise ValueError("a sequence must have at least one step")
     outputs = []
-    for count, x_t in enumerate(reversed(inputs) if reverse else inputs):
+    for number, x_t in enumerate(reversed(inputs) if reverse else inputs):
         following, output = _state_and_output(step(h, x_t), h)
-        if count == 0:
+        if number == 0:
             _check_same(h, following)
         outputs.append(output)
         h = following
