@@ -22,6 +22,7 @@ _HOME = {
     "over_time": "recurrence",
     "to_torch": "module",
     "verify": "pipeline",
+    "verify_model": "whole_model",
 }
 __all__ = ["__version__", *sorted(_HOME)]
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from rnn_export.recurrence import over_time as over_time
     from rnn_export.spec import RNNSpec as RNNSpec
     from rnn_export.weights import Weights as Weights
+    from rnn_export.whole_model import verify_model as verify_model
 
 
 def __getattr__(name: str) -> object:

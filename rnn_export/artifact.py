@@ -161,6 +161,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
+        if manifest.get("kind") == "whole-model":
+            raise ArtifactError(
+                f"{path} holds a whole model, which only its torch model can judge",
+                "Export it again, which verifies it, or call rnn_export.verify_model",
+            )
         if manifest["schema"] != SCHEMA:
             raise ArtifactError(f"{path} has manifest schema {manifest['schema']}, not {SCHEMA}", again)
         RNNSpec.from_dict(manifest["spec"])

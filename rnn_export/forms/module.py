@@ -34,7 +34,7 @@ def build(weights: Weights, opset: int) -> onnx.ModelProto:
         torch.zeros(*axes, spec.input_size, dtype=dtype),
         torch.zeros(spec.num_layers * spec.num_directions, EXAMPLE_B, spec.hidden_size, dtype=dtype),
     )
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program = torch.onnx.export(
             network,
             example,
@@ -51,7 +51,7 @@ def build(weights: Weights, opset: int) -> onnx.ModelProto:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter's warnings are about torchvision and its own future, nothing that a user could act on."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
