@@ -165,6 +165,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             raise ArtifactError(f"{path} has manifest schema {manifest['schema']}, not {SCHEMA}", again)
         RNNSpec.from_dict(manifest["spec"])
         missing = {"form", "opset", "files", "dtype"} - set(manifest)
+        if not isinstance(manifest.get("files", {}), dict):
+            raise ValueError("files is not an object")
     except (ValueError, TypeError, KeyError, RnnExportError) as error:
         if isinstance(error, ArtifactError):
             raise
