@@ -27,13 +27,7 @@ def _exporting() -> bool:
 
 
 def _over_time(step: Step, h: Tensor, x: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
-    """All states (T, B, H), in the order of time, and the last one (B, H).
-
-    Raises:
-        RuntimeError: the model is being traced by TorchScript, which would unroll the loop.
-    """
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        raise RuntimeError("tracing would freeze the length: use torch.onnx.export(..., dynamo=True)")
+    """All states (T, B, H), in the order of time, and the last one (B, H)."""
     if _exporting():
         from torch._higher_order_ops.scan import scan
 
@@ -75,6 +69,8 @@ class _ElmanRNN(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = RNNSpec(input_size, hidden_size, num_layers, nonlinearity, bias, batch_first, bidirectional)
+        if not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"dropout must be a probability between 0 and 1, not {dropout}")
         self.dropout = dropout
         for name, shape in self._parameter_shapes(self.spec).items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -108,7 +104,10 @@ class _ElmanRNN(nn.Module):
 
         Raises:
             ValueError: a shape that does not fit, or a sequence of length 0.
+            RuntimeError: the model is being traced by TorchScript, which would unroll the loop.
         """
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            raise RuntimeError("tracing would freeze the length: use torch.onnx.export(..., dynamo=True)")
         spec = self.spec
         batched = self._check(input, h_0)
         x = input if batched else input.unsqueeze(1)
@@ -321,7 +320,12 @@ def _single_matrix_step(matrix: Tensor, bias: Tensor | None, nonlinearity: str) 
 
 
 def _arrays(module: nn.Module) -> dict[str, Any]:
-    return {name: parameter.detach().cpu().numpy() for name, parameter in module.named_parameters()}
+    arrays = {}
+    for name, parameter in module.named_parameters():
+        if parameter.dtype not in (torch.float32, torch.float64):
+            raise SourceError(f"{name} is {parameter.dtype}", "Convert the module: module.float()")
+        arrays[name] = parameter.detach().cpu().numpy()
+    return arrays
 
 
 def _state_dict(weights: Weights) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ roundoff and n = I + H + 2:
 w is the rms of the partial sums of a dot product over random orders: sum_k E[s_k**2] = n*z**2/3 + n*v/6. The
 2 for tanh is absolute accuracy: kernels compute tanh to a few units of 1, not of tanh x (ONNX Runtime's is
 5.3 u off at x = 8.5). An element above 4 is not yet wrong, because a kernel adds in an order of its own: the
-appeal adds its terms in 8 orders and judges by the largest rounding that any of them shows.
+appeal adds its terms in 8 orders, and as two sums, and judges by the largest rounding that any of them shows.
 """
 
 from collections.abc import Iterator
@@ -34,6 +34,7 @@ from rnn_export.weights import Cell
 GATE = 4.0  # the largest q of a correct run seen in 255,690 was 2.0 after the appeal
 CHUNK_STEPS = 256
 CHUNK_ELEMENTS = 2**20  # bounds the memory of wide batches: about ten float64 arrays of this size
+APPEALS_AT_ONCE = 256
 LIVE_TANH = 0.1  # act' above this: the unit is not saturated
 BLIND = 2.0**-10  # a bound above this, or outputs below it, cannot show a fault
 
@@ -50,11 +51,11 @@ class Place(NamedTuple):
 class Residual:
     """What the residual found in one layer and direction.
 
-    ``max_q`` is the largest q after the appeal, inf where a value is missing or NaN; ``first`` the earliest
-    step (in the direction's own order) that is wrong. ``misplaced`` is the first element whose NaN or
-    infinity is not where IEEE arithmetic puts it, given operands that are not finite. ``rho`` is the rms of
-    r / (u * sqrt(act'**2 * v + y**2)) over live elements: independent of n, it tells how coarse the
-    arithmetic was. ``spread`` is the share of the judged elements with q above the gate before the appeal.
+    ``max_q`` is the largest q, inf where a value is NaN: after the appeal up to the first wrong step, before it
+    from there on; ``first`` is the earliest step (in the direction's own order) that is wrong. ``misplaced`` is
+    the first element whose NaN or infinity is not where IEEE arithmetic puts it, given operands that are not
+    finite. ``rho`` is the rms of r / (u * sqrt(act'**2 * v + y**2)) over live elements: independent of n, it
+    tells how coarse the arithmetic was. ``spread`` is the share of the judged elements with q above the gate before the appeal.
     """
 
     max_q: float
@@ -138,7 +139,7 @@ class _Judge:
         terms = self.terms
         finite = np.isfinite(chunk.x).all(-1, keepdims=True) & np.isfinite(chunk.h).all(-1, keepdims=True)
         with np.errstate(all="ignore"):
-            fits = chunk.m < terms.overflow
+            fits = (chunk.m < terms.overflow) & np.isfinite(chunk.w)  # float64: the squares overflow first
             judged = finite & fits
             r, s, slope = terms.compare(chunk.z, chunk.w, chunk.y)
             q = r / s
@@ -166,13 +167,20 @@ class _Judge:
 
     def _check_masks(self, start: int, asked: NDArray[np.bool_], chunk: Chunk) -> None:
         """Given operands that are not finite: NaN where IEEE has NaN, infinity where it has infinity."""
-        if self.misplaced is not None or not asked.any():
+        if not asked.any():
             return
-        y, expected = chunk.y, activation(self.terms.nonlinearity, chunk.z)
+        terms, y = self.terms, chunk.y
+        expected = activation(terms.nonlinearity, chunk.z)
+        # Beside an infinity finite products may overflow in float32, and inf - inf is NaN: only where float64
+        # has NaN already, or where the finite part fits, does IEEE arithmetic say what must stand here.
+        finite_x, finite_h = (np.where(np.isfinite(operand), operand, 0.0) for operand in (chunk.x, chunk.h))
+        fits = Chunk.of(terms, finite_x, finite_h, y).m < terms.overflow
+        self.overflowed += int((asked & ~np.isnan(expected) & ~fits).sum())
+        asked = asked & (np.isnan(expected) | fits)
         same = (np.isnan(y) & np.isnan(expected)) | (y == expected)
         # tanh of infinity is ±1 in IEEE; kernels are a few units off, as they are at every other argument.
         same |= np.abs(y - expected) <= 8 * self.terms.arithmetic.unit_roundoff
-        if (wrong := asked & ~same).any():
+        if self.misplaced is None and (wrong := asked & ~same).any():
             t, b, unit = np.argwhere(wrong)[0]
             self.misplaced = (start + int(t), int(b), int(unit))
 
@@ -181,17 +189,19 @@ class _Judge:
         self.above += int((q > GATE).sum())
         flagged = q > self.appeal_from
         self.max_q = max(self.max_q, float(q[~flagged].max(initial=0.0)))
-        places = np.argwhere(flagged)
-        size = max(1, min(256, CHUNK_ELEMENTS // self.terms.n))
-        for part in (places[i : i + size] for i in range(0, len(places), size)):
+        places, raised = np.argwhere(flagged), q[flagged]
+        size = max(1, min(APPEALS_AT_ONCE, CHUNK_ELEMENTS // self.terms.n))
+        for i in range(0, len(places), size):
             if self.first is not None:  # the verdict stands: only the size of the damage is of interest
-                self.max_q = max(self.max_q, float(q.max()))
+                self.max_q = max(self.max_q, float(raised[i:].max()))
                 return
-            heard = judge_again(self.terms, chunk, part)
-            self.max_q = max(self.max_q, float(heard.max()))
-            if (wrong := np.flatnonzero(heard > GATE)).size:
-                t, b, unit = part[wrong[0]]
+            heard = judge_again(self.terms, chunk, places[i : i + size])
+            wrong = np.flatnonzero(heard > GATE)
+            if wrong.size:
+                t, b, unit = places[i + wrong[0]]
                 self.first = (start + int(t), int(b), int(unit))
+                heard = np.concatenate([heard[: wrong[0] + 1], raised[i + wrong[0] + 1 : i + size]])
+            self.max_q = max(self.max_q, float(heard.max()))
 
     def verdict(self, T: int, reverse: bool) -> Residual:
         def place(found: tuple[int, int, int] | None) -> Place | None:

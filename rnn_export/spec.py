@@ -127,6 +127,8 @@ def parse_spec(text: str) -> tuple[RNNSpec, int]:
             options["num_layers"] = _integer(text, value)
         elif key == "seed":
             seed = _integer(text, value)
+            if seed < 0:
+                raise SourceError(f"the seed {seed} in the spec {text!r} is negative", f"Write {SPEC_SYNTAX}")
         else:
             raise SourceError(f"{part!r} in the spec {text!r} is not understood", f"Write {SPEC_SYNTAX}")
     return RNNSpec(**options), seed
