@@ -61,10 +61,11 @@ def _two_sums_error(terms: Terms, products_x: Array, products_h: Array, unit: ND
     running = np.float64 if terms.arithmetic.double else np.float32
     from_x = np.concatenate([terms.bias_ih[unit][:, None], products_x], axis=1)
     from_h = np.concatenate([terms.bias_hh[unit][:, None], products_h], axis=1)
-    squares = sum((np.cumsum(order, axis=1) ** 2).sum(axis=1) for order in (from_x, from_h))
-    sums = [np.cumsum(order.astype(running), axis=1, dtype=running)[:, -1] for order in (from_x, from_h)]
-    total: Array = (sums[0] + sums[1]).astype(np.float64)
-    return np.fmax(np.sqrt(squares), np.abs(total - z) / terms.arithmetic.unit_roundoff)
+    squares: Array = np.concatenate([np.cumsum(from_x, axis=1), np.cumsum(from_h, axis=1)], axis=1) ** 2
+    sums = np.stack([np.cumsum(order.astype(running), axis=1, dtype=running)[:, -1] for order in (from_x, from_h)])
+    error = np.abs(sums.sum(axis=0, dtype=running).astype(np.float64) - z) / terms.arithmetic.unit_roundoff
+    e: Array = np.fmax(np.sqrt(squares.sum(axis=1)), error)
+    return e
 
 
 def _exact_sums(terms: Terms, x: Array, h: Array, unit: NDArray[np.intp]) -> tuple[Array, Array]:

@@ -55,7 +55,8 @@ class Residual:
     from there on; ``first`` is the earliest step (in the direction's own order) that is wrong. ``misplaced`` is
     the first element whose NaN or infinity is not where IEEE arithmetic puts it, given operands that are not
     finite. ``rho`` is the rms of r / (u * sqrt(act'**2 * v + y**2)) over live elements: independent of n, it
-    tells how coarse the arithmetic was. ``spread`` is the share of the judged elements with q above the gate before the appeal.
+    tells how coarse the arithmetic was. ``spread`` is the share of the judged elements with q above the gate
+    before the appeal.
     """
 
     max_q: float

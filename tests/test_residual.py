@@ -533,9 +533,9 @@ def test_a_hundred_thousand_steps_are_judged_in_two_seconds_and_200_mib():
     y = run_torch(layer)
     durations = []
     for _ in range(2):
-        start = time.perf_counter()
+        start = time.process_time()  # not of the wall: other work may share the machine
         assert judge(layer, y).passed
-        durations.append(time.perf_counter() - start)
+        durations.append(time.process_time() - start)
     tracemalloc.start()
     judge(layer, y)
     _, peak = tracemalloc.get_traced_memory()
