@@ -18,7 +18,11 @@ from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
 
 Step = Callable[[Tensor, Tensor], Tensor]  # (state, input of one step) -> next state
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "identity": lambda z: z,
+}
 
 
 def _exporting() -> bool:
@@ -26,22 +30,42 @@ def _exporting() -> bool:
     return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
 
 
-def _over_time(step: Step, h: Tensor, x: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
-    """All states (T, B, H), in the order of time, and the last one (B, H)."""
+def _over_time(step: Step, h: Tensor, x: Tensor, reverse: bool, inside: Tensor | None) -> tuple[Tensor, Tensor]:
+    """All states (T, B, H), in the order of time, and the last one (B, H).
+
+    ``inside`` (T, B, 1) is true within a sequence: past its end the state stays, and the output is 0.
+    """
+    if inside is None:
+        states, last = _states(step, h, x, reverse)
+        return states, last
+
+    def masked(state: Tensor, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        x_t, inside_t = inputs
+        # where, never a product: a NaN in the padding must not reach the state
+        return torch.where(inside_t, step(state, x_t), state)
+
+    states, last = _states(masked, h, (x, inside), reverse)
+    return torch.where(inside, states, states.new_zeros(())), last
+
+
+def _states(step: Any, h: Tensor, inputs: Any, reverse: bool) -> tuple[Tensor, Tensor]:
+    """Run ``step(state, input of one step)`` over the first axis of one tensor, or of several together."""
     if _exporting():
         from torch._higher_order_ops.scan import scan
 
-        def body(state: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
-            following = step(state, x_t)
+        def body(state: Tensor, at_t: Any) -> tuple[Tensor, Tensor]:
+            following = step(state, at_t)
             # A body that lists one value as state and as output is silently wrong in ONNX Runtime.
             return following, following.clone()
 
-        last, states = scan(body, h, x, dim=0, reverse=reverse)
+        last, states = scan(body, h, inputs, dim=0, reverse=reverse)
         return states, last
-    inputs = x.unbind(0)
+    sliced = (
+        list(zip(*(part.unbind(0) for part in inputs), strict=True)) if isinstance(inputs, tuple) else inputs.unbind(0)
+    )
     collected = []
-    for x_t in reversed(inputs) if reverse else inputs:
-        h = step(h, x_t)
+    for at_t in reversed(sliced) if reverse else sliced:
+        h = step(h, at_t)
         collected.append(h)
     if reverse:
         collected.reverse()
@@ -92,12 +116,19 @@ class _ElmanRNN(nn.Module):
     def extra_repr(self) -> str:
         return str(self.spec)
 
-    def forward(self, input: Tensor, h_0: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: A002
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002
+        h_0: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Run over time.
 
         Args:
             input: (T, B, I), (B, T, I) when ``batch_first``, or unbatched (T, I).
             h_0: (L*D, B, H), unbatched (L*D, H); zeros when absent.
+            lengths: (B,) integers, each in 1..T, in any order: the same as torch's packed sequences, with
+                output padded by 0 to T. All T when absent.
 
         Returns:
             output (T, B, D*H) in the input's layout, and h_n in h_0's shape.
@@ -117,12 +148,15 @@ class _ElmanRNN(nn.Module):
             h_0 = x.new_zeros(spec.num_layers * spec.num_directions, x.shape[1], spec.hidden_size)
         elif not batched:
             h_0 = h_0.unsqueeze(1)
+        inside = None
+        if lengths is not None:
+            inside = (torch.arange(x.shape[0], device=x.device)[:, None] < lengths).unsqueeze(-1)
         h_n = []
         for layer in range(spec.num_layers):
             outputs = []
             for direction in range(spec.num_directions):
                 index = layer * spec.num_directions + direction
-                states, last = _over_time(self._step(layer, direction), h_0[index], x, bool(direction))
+                states, last = _over_time(self._step(layer, direction), h_0[index], x, bool(direction), inside)
                 outputs.append(states)
                 h_n.append(last)
             x = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
@@ -304,7 +338,13 @@ def from_torch(module: nn.Module) -> Weights:
 
 
 def to_torch(weights: Weights) -> nn.RNN:
-    """A ``torch.nn.RNN`` with these weights, bit for bit."""
+    """A ``torch.nn.RNN`` with these weights, bit for bit.
+
+    Raises:
+        SourceError: the recurrence is linear, which ``torch.nn.RNN`` does not have.
+    """
+    if weights.spec.nonlinearity == "identity":
+        raise SourceError("torch.nn.RNN has no linear recurrence", "Use SingleMatrixRNN")
     module = nn.RNN(**weights.spec.to_dict(), dtype=_torch_dtype(weights))
     module.load_state_dict(_state_dict(weights))
     return module

@@ -85,6 +85,7 @@ def name_precision(
     y: NDArray[np.floating],
     *,
     reverse: bool = False,
+    lengths: NDArray[np.integer] | None = None,
 ) -> str:
     """The arithmetic of one layer and direction, "float32" where the plain residual passes, else a class.
 
@@ -98,7 +99,7 @@ def name_precision(
     candidates = [("float32", FLOAT32)] if double else []
     best, name = np.inf, ""
     for candidate, arithmetic in [*candidates, *hypotheses(y)]:
-        found = step_residual(cell, x, h_0, y, reverse=reverse, arithmetic=arithmetic)
+        found = step_residual(cell, x, h_0, y, reverse=reverse, lengths=lengths, arithmetic=arithmetic)
         if found.max_q <= GATE:
             return candidate
         if found.max_q < best:

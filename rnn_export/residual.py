@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_export.appeal import judge_again
-from rnn_export.oracle import activation
+from rnn_export.oracle import activation, valid_steps
 from rnn_export.rounding import FLOAT32, Arithmetic, Array, Chunk, Terms
 from rnn_export.weights import Cell
 
@@ -81,6 +81,7 @@ def step_residual(
     y: NDArray[np.floating],
     *,
     reverse: bool = False,
+    lengths: NDArray[np.integer] | None = None,
     arithmetic: Arithmetic = FLOAT32,
 ) -> Residual:
     """Judge one layer in one direction.
@@ -91,6 +92,7 @@ def step_residual(
         h_0: (B, H), the state before the first step (after the last one when ``reverse``).
         y: (T, B, H), what the runtime answered.
         reverse: the layer reads x from its end.
+        lengths: (B,), each in 1..T: steps past a sequence's end are not judged. All T if absent.
         arithmetic: in which type or rounding the run is judged.
 
     Raises:
@@ -102,17 +104,22 @@ def step_residual(
         raise ValueError(f"x {x.shape}, h_0 {h_0.shape}, y {y.shape} do not fit {cell.weight_ih.shape}")
     terms = Terms.of(cell, arithmetic)
     judge = _Judge(terms)
-    for start, operands, answers in _chunks(x, h_0, y, reverse):
-        judge.add(start, Chunk.of(terms, *operands, answers))
+    inside = valid_steps(T, B, lengths)
+    for start, operands, answers, valid in _chunks(x, h_0, y, inside, reverse):
+        judge.add(start, Chunk.of(terms, *operands, answers), valid)
     return judge.verdict(T, reverse)
 
 
 def _chunks(
-    x: NDArray[np.floating], h_0: NDArray[np.floating], y: NDArray[np.floating], reverse: bool
-) -> Iterator[tuple[int, tuple[Array, Array], Array]]:
-    """(first step, (x, previous state), y) in float64, in the direction's own order."""
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    y: NDArray[np.floating],
+    inside: NDArray[np.bool_],
+    reverse: bool,
+) -> Iterator[tuple[int, tuple[Array, Array], Array, NDArray[np.bool_]]]:
+    """(first step, (x, previous state), y, valid (steps, B)), float64, in the direction's own order."""
     if reverse:
-        x, y = x[::-1], y[::-1]
+        x, y, inside = x[::-1], y[::-1], inside[::-1]
     T, B, width = x.shape[0], x.shape[1], max(x.shape[2], y.shape[2])
     steps = max(1, min(CHUNK_STEPS, CHUNK_ELEMENTS // max(1, B * width)))
     for start in range(0, T, steps):
@@ -120,7 +127,15 @@ def _chunks(
         previous = np.empty((stop - start, B, y.shape[2]))
         previous[0] = h_0 if start == 0 else y[start - 1]
         previous[1:] = y[start : stop - 1]
-        yield start, (x[start:stop].astype(np.float64), previous), y[start:stop].astype(np.float64)
+        if start:
+            before = inside[start - 1 : stop - 1]
+        else:
+            before = np.concatenate([np.zeros_like(inside[:1]), inside[: stop - 1]])
+        # In reverse a shorter sequence starts later: the step before its first one lies in the padding.
+        previous = np.where(before[..., None], previous, h_0[None])
+        valid = inside[start:stop]
+        inputs = np.where(valid[..., None], x[start:stop], 0)  # the padding may hold NaN
+        yield start, (inputs.astype(np.float64), previous), y[start:stop].astype(np.float64), valid
 
 
 class _Judge:
@@ -136,21 +151,21 @@ class _Judge:
         self.judged = self.overflowed = self.blind = self.above = 0
         self.rho_sum, self.live, self.largest = 0.0, 0, 0.0
 
-    def add(self, start: int, chunk: Chunk) -> None:
-        terms = self.terms
+    def add(self, start: int, chunk: Chunk, valid: NDArray[np.bool_]) -> None:
+        terms, valid = self.terms, valid[..., None]
         finite = np.isfinite(chunk.x).all(-1, keepdims=True) & np.isfinite(chunk.h).all(-1, keepdims=True)
         with np.errstate(all="ignore"):
             fits = (chunk.m < terms.overflow) & np.isfinite(chunk.w)  # float64: the squares overflow first
-            judged = finite & fits
+            judged = valid & finite & fits
             r, s, slope = terms.compare(chunk.z, chunk.w, chunk.y)
             q = r / s
             q[np.isnan(q)] = np.inf
             q[~judged] = 0.0
             self.judged += int(judged.sum())
-            self.overflowed += int((finite & ~fits).sum())
+            self.overflowed += int((valid & finite & ~fits).sum())
             self._count_blind(judged, s, chunk.y)
             self._add_rho(judged, r, slope, chunk)
-            self._check_masks(start, ~finite & np.ones_like(judged), chunk)
+            self._check_masks(start, valid & ~finite & np.ones_like(judged), chunk)
         self._hear(start, q, chunk)
 
     def _count_blind(self, judged: NDArray[np.bool_], s: Array, y: Array) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from rnn_export.errors import SourceError
 
-NONLINEARITIES = ("tanh", "relu")
-SPEC_SYNTAX = "rnn:INPUT,HIDDEN[,tanh|relu][,layers=N][,bidirectional][,batch-first][,no-bias][,seed=N]"
+# identity is the linear recurrence of the classic i2h cell; torch.nn.RNN does not have it
+NONLINEARITIES = ("tanh", "relu", "identity")
+SPEC_SYNTAX = "rnn:INPUT,HIDDEN[,tanh|relu|identity][,layers=N][,bidirectional][,batch-first][,no-bias][,seed=N]"
 
 
 def suffix(layer: int, direction: int) -> str:
@@ -26,7 +27,7 @@ class RNNSpec:
     ``dropout`` is not among them: it acts in training only and is off in what is exported.
 
     Raises:
-        SourceError: a size below 1, or a nonlinearity that ``torch.nn.RNN`` does not have.
+        SourceError: a size below 1, or a nonlinearity that is not one of ``NONLINEARITIES``.
     """
 
     input_size: int

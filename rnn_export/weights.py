@@ -22,6 +22,18 @@ class Cell(NamedTuple):
     nonlinearity: str
 
 
+class Head(NamedTuple):
+    """A Linear that follows the recurrence at every step: ``prediction = output @ weight.T + bias``."""
+
+    weight: NDArray[np.floating]  # (O, D*H)
+    bias: NDArray[np.floating]  # (O,)
+
+    def as_cell(self) -> Cell:
+        """The same product as a recurrent layer without recurrence, for the judge of steps."""
+        nothing = np.zeros((len(self.weight), len(self.weight)), self.weight.dtype)
+        return Cell(self.weight, nothing, self.bias, np.zeros_like(self.bias), "identity")
+
+
 class Weights(Mapping[str, NDArray[np.floating]]):
     """torch's parameter names -> arrays, with the shapes that the spec asks for.
 
