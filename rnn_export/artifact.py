@@ -22,7 +22,7 @@ from rnn_export.errors import ArtifactError, RnnExportError
 from rnn_export.folder import heal, replace_folder
 from rnn_export.oracle import run_oracle
 from rnn_export.spec import RNNSpec
-from rnn_export.weights import Weights
+from rnn_export.weights import Head, Weights
 
 if TYPE_CHECKING:
     import onnx
@@ -61,9 +61,14 @@ class Artifact:
     def opset(self) -> int:
         return int(self.manifest["opset"])
 
+    def checkpoint(self) -> Checkpoint:
+        """The weights that the model was made from, and the head where there is one."""
+        head = "head" if self.manifest.get("head") else None
+        return load_checkpoint(self.path / "weights.safetensors", head=head)
+
     def weights(self) -> Weights:
         """The weights that the model was made from."""
-        return load_checkpoint(self.path / "weights.safetensors").weights
+        return self.checkpoint().weights
 
     @classmethod
     def load(cls, path: str | Path) -> "Artifact":
@@ -103,13 +108,16 @@ def write_artifact(
     Raises:
         OutputError: the folder exists and is not an artifact, or cannot be written.
     """
-    weights = checkpoint.weights
+    weights, head = checkpoint.weights, checkpoint.head
+    lengths = any(value.name == "lengths" for value in model.graph.input)
     opset = next(item.version for item in model.opset_import if item.domain == "")
     manifest = {
         "schema": SCHEMA,
         "spec": weights.spec.to_dict(),
         "dtype": weights.dtype.name,
         "form": form,
+        "lengths": lengths,
+        "head": head is not None,
         "opset": opset,
         "ir_version": model.ir_version,
         "source": dict(checkpoint.source),
@@ -118,8 +126,8 @@ def write_artifact(
 
     def fill(folder: Path) -> None:
         (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
-        save_weights(folder / "weights.safetensors", weights)
-        _write_golden(folder, weights)
+        save_weights(folder / "weights.safetensors", weights, head)
+        _write_golden(folder, weights, head, lengths)
         files = {_relative(file, folder): _sha256(file) for file in _files(folder)}
         _write_json(folder / MANIFEST, {**manifest, "files": files})
 
@@ -127,7 +135,7 @@ def write_artifact(
     return Artifact.load(path)
 
 
-def _write_golden(folder: Path, weights: Weights) -> None:
+def _write_golden(folder: Path, weights: Weights, head: Head | None, takes_lengths: bool) -> None:
     from onnx import numpy_helper
 
     spec, largest = weights.spec, 1.0
@@ -136,16 +144,22 @@ def _write_golden(folder: Path, weights: Weights) -> None:
         x = generator.standard_normal((T, B, spec.input_size)).astype(weights.dtype)
         rows = spec.num_layers * spec.num_directions
         h_0 = generator.uniform(-1, 1, (rows, B, spec.hidden_size)).astype(weights.dtype)
-        output, h_n = run_oracle(weights, x, h_0)
+        lengths = np.arange(T, T - B, -1).clip(1) if takes_lengths else None
+        output, h_n = run_oracle(weights, x, h_0, lengths)
         largest = max(largest, float(np.abs(output).max()))
         if spec.batch_first:
             x, output = x.swapaxes(0, 1), output.swapaxes(0, 1)
         named = {"input_0": ("input", x), "input_1": ("h_0", h_0)}
         named |= {"output_0": ("output", output), "output_1": ("h_n", h_n)}
+        if lengths is not None:
+            named["input_2"] = ("lengths", lengths)
+        if head is not None:
+            named["output_2"] = ("prediction", output @ head.weight.T.astype(np.float64) + head.bias)
         place = folder / f"test_data_set_{number}"
         place.mkdir()
         for file, (name, array) in named.items():
-            tensor = numpy_helper.from_array(np.ascontiguousarray(array, weights.dtype), name)
+            dtype = np.dtype(np.int64) if name == "lengths" else weights.dtype
+            tensor = numpy_helper.from_array(np.ascontiguousarray(array, dtype), name)
             (place / f"{file}.pb").write_bytes(tensor.SerializeToString(deterministic=True))
     _write_json(folder / "data.json", {"rtol": GOLDEN_RTOL, "atol": GOLDEN_ATOL * largest})
 

@@ -6,6 +6,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_export.oracle import valid_steps
 from rnn_export.spec import RNNSpec
 
 EXPORT_T, EXPORT_B = 5, 3
@@ -26,12 +27,13 @@ class Check(Enum):
 
 @dataclass(frozen=True)
 class Case:
-    """One input: x (T, B, I) time-major, h_0 (L*D, B, H), and what is asked of the answers."""
+    """One input: x (T, B, I) time-major, h_0 (L*D, B, H), lengths (B,), and what is asked of the answers."""
 
     name: str
     x: NDArray[np.floating]
     h_0: NDArray[np.floating]
     check: Check = Check.STEPS
+    lengths: NDArray[np.integer] | None = None
 
     @property
     def T(self) -> int:
@@ -43,7 +45,12 @@ class Case:
 
 
 def default_cases(
-    spec: RNNSpec, dtype: str, fixed_T: int | None = None, fixed_B: int | None = None, has_h_0: bool = True
+    spec: RNNSpec,
+    dtype: str,
+    fixed_T: int | None = None,
+    fixed_B: int | None = None,
+    has_h_0: bool = True,
+    has_lengths: bool = False,
 ) -> list[Case]:
     """Lengths and batches around and beyond the exported ones, other kinds of input, and the state checks.
 
@@ -52,8 +59,9 @@ def default_cases(
         dtype: float32 or float64.
         fixed_T, fixed_B: sizes that the file declares as fixed; only these are run then.
         has_h_0: whether the file takes an initial state; zeros everywhere if not.
+        has_lengths: whether the file takes lengths; they are random and unsorted then, the first one T.
     """
-    make = _Maker(spec, dtype, has_h_0)
+    make = _Maker(spec, dtype, has_h_0, has_lengths)
     e = EXPORT_T
     lengths = [fixed_T] if fixed_T is not None else [1, 2, e - 1, e, e + 1, 2 * e, LONG_T]
     batches = [fixed_B] if fixed_B is not None else [1, EXPORT_B, 8]
@@ -69,7 +77,9 @@ def default_cases(
     if fixed_B is None:
         cases.append(make(f"B=0 T={T}", T, 0, check=Check.SHAPES))
         cases.append(make(f"rows T={T} B={B}", T, B, check=Check.ROWS))
-    if fixed_T is None and has_h_0:
+    if has_lengths:
+        cases.append(make(f"NaN in the padding T={2 * T} B={B}", fixed_T or 2 * T, B, nan_padding=True))
+    elif fixed_T is None and has_h_0:
         cases.append(make("T=0 B=3" if fixed_B is None else f"T=0 B={B}", 0, B, check=Check.NO_STEPS))
         if not spec.bidirectional:
             cases.append(make(f"chunks 1+2+3+4 B={B}", 10, B, check=Check.CHUNKS))
@@ -79,8 +89,8 @@ def default_cases(
 class _Maker:
     """Makes cases; each name has a seed of its own, so that adding a case changes no other."""
 
-    def __init__(self, spec: RNNSpec, dtype: str, has_h_0: bool) -> None:
-        self.spec, self.dtype, self.has_h_0 = spec, dtype, has_h_0
+    def __init__(self, spec: RNNSpec, dtype: str, has_h_0: bool, has_lengths: bool) -> None:
+        self.spec, self.dtype, self.has_h_0, self.has_lengths = spec, dtype, has_h_0, has_lengths
 
     def __call__(
         self,
@@ -90,6 +100,7 @@ class _Maker:
         kind: str = "normal",
         check: Check = Check.STEPS,
         zero_state: bool = False,
+        nan_padding: bool = False,
     ) -> Case:
         generator = np.random.default_rng(list(name.encode()))
         spec = self.spec
@@ -97,7 +108,13 @@ class _Maker:
         h_0 = generator.uniform(-1, 1, (spec.num_layers * spec.num_directions, B, spec.hidden_size))
         if zero_state or not self.has_h_0:
             h_0 = np.zeros_like(h_0)
-        return Case(name, x.astype(self.dtype), h_0.astype(self.dtype), check)
+        lengths = None
+        if self.has_lengths:
+            lengths = generator.integers(1, T + 1, B) if T else np.ones(B, np.int64)
+            lengths[:1] = T  # torch trims to the longest, so one sequence fills the input
+            if nan_padding:
+                x[~valid_steps(T, B, lengths)] = np.nan
+        return Case(name, x.astype(self.dtype), h_0.astype(self.dtype), check, lengths)
 
 
 def input_of_kind(kind: str, shape: tuple[int, int, int], generator: np.random.Generator) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rnn_export.errors import RnnExportError, SourceError
 from rnn_export.spec import SPEC_SYNTAX, RNNSpec, parse_spec
-from rnn_export.weights import Weights
+from rnn_export.weights import Head, Weights
 
 METADATA_KEY = "rnn_export"  # one key only: safetensors does not keep the order of several
 _PARAMETER = re.compile(
@@ -29,6 +29,7 @@ class Checkpoint:
     weights: Weights
     notes: tuple[str, ...]
     source: Mapping[str, str]  # name, and sha256 where it is a file
+    head: Head | None = None
 
 
 def load_checkpoint(
@@ -37,8 +38,9 @@ def load_checkpoint(
     prefix: str | None = None,
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
+    head: str | None = None,
 ) -> Checkpoint:
-    """The one RNN that a source holds.
+    """The one RNN that a source holds, and on demand the Linear that follows it.
 
     Args:
         source: a ``.safetensors`` or ``.pt``/``.pth`` state_dict, or a spec string such as ``rnn:4,8,relu``,
@@ -46,11 +48,14 @@ def load_checkpoint(
         prefix: which recurrent part, where there are several, such as ``encoder.rnn``.
         nonlinearity: tanh or relu; a state_dict does not say which.
         batch_first: whether input is (B, T, I); a state_dict does not say so either.
+        head: the name of a Linear in the same file, such as ``output_layer``, which reads every output.
 
     Raises:
         SourceError: the source is missing, damaged, of another kind, or holds no RNN or several.
     """
     if isinstance(source, str) and source.startswith("rnn:") and not Path(source).exists():
+        if head is not None:
+            raise SourceError(f"{source} has no part {head!r}", "A head is read from a file")
         spec, seed = parse_spec(source)
         spec = _adjusted(spec, nonlinearity, batch_first)
         return Checkpoint(Weights.random(spec, seed), (f"random weights, seed {seed}",), {"name": source})
@@ -66,16 +71,20 @@ def load_checkpoint(
         weights = _weights_of(spec, part)
     except SourceError as error:
         raise SourceError(f"{path.name}: {error.args[0]}", error.hint) from None
+    linear = _head(path, tensors, head, weights) if head is not None else None
+    if linear is not None:
+        notes = (*notes, f"head {head!r}, {linear.weight.shape[1]} -> {len(linear.weight)}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Checkpoint(weights, notes, {"name": path.name, "sha256": digest})
+    return Checkpoint(weights, notes, {"name": path.name, "sha256": digest}, linear)
 
 
-def save_weights(path: Path, weights: Weights) -> None:
-    """Write a .safetensors file that says which network it is; deterministic."""
+def save_weights(path: Path, weights: Weights, head: Head | None = None) -> None:
+    """Write a .safetensors file that says which network it is; deterministic. The head is called ``head``."""
     from safetensors.numpy import save
 
     metadata = {METADATA_KEY: json.dumps(weights.spec.to_dict(), sort_keys=True)}
-    path.write_bytes(save(dict(weights), metadata))  # save_file would make it readable for its owner alone
+    tensors = dict(weights) | ({f"head.{name}": array for name, array in head._asdict().items()} if head else {})
+    path.write_bytes(save(tensors, metadata))  # save_file would make it readable for its owner alone
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
@@ -172,6 +181,24 @@ def _choose(path: Path, parts: Mapping[str, str], prefix: str | None) -> str:
 def _listed(parts: Mapping[str, str]) -> str:
     names = [(name.rstrip(".") or "''") + ("" if kind == "RNN" else f" ({kind})") for name, kind in parts.items()]
     return ", ".join(names) if names else "It has none"
+
+
+def _head(path: Path, tensors: Mapping[str, Any], key: str, weights: Weights) -> Head:
+    spec = weights.spec
+    width = spec.num_directions * spec.hidden_size
+    weight = tensors.get(f"{key}.weight")
+    if weight is None or weight.ndim != 2:
+        linear = [name.removesuffix(".weight") for name, tensor in tensors.items() if name.endswith(".weight")]
+        hint = f"There are: {', '.join(linear)}" if linear else "The file has no Linear"
+        raise SourceError(f"{path.name} has no Linear {key!r}", hint)
+    if weight.shape[1] != width:
+        raise SourceError(f"{key}.weight in {path.name} reads {weight.shape[1]} values, but {spec} gives {width}")
+    bias = tensors.get(f"{key}.bias", np.zeros(len(weight), weight.dtype))
+    if weight.dtype != weights.dtype or bias.dtype != weights.dtype:
+        raise SourceError(f"{key!r} in {path.name} is {weight.dtype}, but the network is {weights.dtype}")
+    if bias.shape != weight.shape[:1] or not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise SourceError(f"{key!r} in {path.name} is not a whole Linear: its bias has shape {bias.shape}")
+    return Head(np.array(weight, order="C"), np.array(bias, order="C"))
 
 
 def _known_spec(path: Path, metadata: Mapping[str, str]) -> RNNSpec | None:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
 from rnn_export.errors import ArtifactError
-from rnn_export.forms import FORMS, Form
+from rnn_export.forms import FORMS, Form, constants_of
 from rnn_export.forms._tidy import graphs
 from rnn_export.spec import RNNSpec
-from rnn_export.weights import Weights
+from rnn_export.weights import Head, Weights
 
+_INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 RECURRENT = ("RNN", "Scan", "Loop")
 
 
@@ -28,6 +29,8 @@ class Signature:
     Attributes:
         h_0: None where the file starts from a state of its own.
         h_n: None where the file does not give the last state.
+        lengths: the integer input (B,), where there is one.
+        prediction: the head's output, where there is one.
         fixed_T, fixed_B: the declared length and batch size where they are not dynamic.
     """
 
@@ -36,6 +39,8 @@ class Signature:
     output: str
     h_n: str | None
     batch_first: bool
+    lengths: str | None = None
+    prediction: str | None = None
     fixed_T: int | None = None
     fixed_B: int | None = None
 
@@ -80,13 +85,15 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
         ArtifactError: they do not fit the network.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
-    outputs = list(model.graph.output)
+    variable = [value for value in model.graph.input if value.name not in constants]
+    lengths = [value.name for value in variable if value.type.tensor_type.elem_type in _INTEGERS]
+    inputs = [value for value in variable if value.name not in lengths]
+    outputs = [value for value in model.graph.output if value.name != "prediction"]
     H, D = spec.hidden_size, spec.num_directions
-    if not inputs or not outputs or len(inputs) > 2:
+    if not inputs or not outputs or len(inputs) > 2 or len(lengths) > 1:
         raise ArtifactError(
             f"the model has {len(inputs)} inputs and {len(outputs)} outputs",
-            "An RNN has input and perhaps h_0, and gives output and perhaps h_n",
+            "An RNN has input and perhaps h_0 and lengths, and gives output and perhaps h_n",
         )
     x, h_0 = inputs[0], inputs[1] if len(inputs) == 2 else None
     y, h_n = outputs[0], outputs[1] if len(outputs) > 1 else None
@@ -103,28 +110,30 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
         output=y.name,
         h_n=h_n.name if h_n is not None else None,
         batch_first=spec.batch_first,
+        lengths=lengths[0] if lengths else None,
+        prediction="prediction" if len(outputs) < len(model.graph.output) else None,
         fixed_T=T,
         fixed_B=B,
     )
 
 
 def weight_tensors(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
-    """Every floating-point constant of the file, also those inside bodies; a repeated name gets a mark."""
+    """Every floating-point constant with axes, also those inside bodies; a repeated name gets a mark."""
     found: dict[str, NDArray[Any]] = {}
     for graph in graphs(model.graph):
         for name, array in _constants(graph):
-            if np.issubdtype(array.dtype, np.floating):
+            if np.issubdtype(array.dtype, np.floating) and array.ndim:
                 found[name if name not in found else f"{name} (again)"] = array
     return found
 
 
-def read_back(model: onnx.ModelProto, form: Form, weights: Weights) -> str:
+def read_back(model: onnx.ModelProto, form: Form, weights: Weights, head: Head | None = None) -> str:
     """Whether the file holds exactly the form's stated transformation of the weights, bit for bit.
 
     Returns:
         What is wrong, or an empty string.
     """
-    found, expected = weight_tensors(model), form.constants(weights)
+    found, expected = weight_tensors(model), constants_of(form.name, weights, head)
     for name, array in expected.items():
         if name not in found:
             return f"{name} is not in the file"

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_export.oracle import Trajectory
+from rnn_export.oracle import Trajectory, valid_steps
 from rnn_export.precision import name_precision
 from rnn_export.residual import Residual, step_residual
-from rnn_export.rounding import FLOAT32, FLOAT64
-from rnn_export.weights import Weights
+from rnn_export.rounding import FLOAT32, FLOAT64, Arithmetic
+from rnn_export.weights import Head, Weights
 
 INCOMPARABLE = 2.0**-10  # of the largest output
 RATIO_GATE = 8.0  # end to end, where no residual could be measured
@@ -26,12 +27,14 @@ class Answers:
         h_n: (L*D, B, H), None where the model does not give it.
         layers: the states of each layer (T, B, D*H), None where they could not be had.
         layers_agree: whether the top layer is the output, bit for bit.
+        prediction: the head's output (T, B, O), where there is a head.
     """
 
     output: NDArray[np.floating]
     h_n: NDArray[np.floating] | None
     layers: list[NDArray[np.floating]] | None
     layers_agree: bool = True
+    prediction: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,9 @@ def judge(
     answers: Answers,
     truth: Trajectory,
     asked: str = "float32",
+    *,
+    lengths: NDArray[np.integer] | None = None,
+    head: Head | None = None,
 ) -> Judgement:
     """Judge answers of the right shapes and types.
 
@@ -101,9 +107,14 @@ def judge(
         answers: what the runtime answered.
         truth: the float64 oracle on the same input.
         asked: the precision that the row asks for.
+        lengths: (B,), each in 1..T; past a sequence's end the output must be exactly 0.
+        head: the Linear that made ``answers.prediction``.
     """
     # With NaN or infinity in the input a distance says nothing: their placement is judged, step by step.
-    finite = bool(np.isfinite(x).all())
+    inside = valid_steps(len(x), x.shape[1], lengths)
+    if answers.output[~inside].any():  # NaN counts as something
+        return Judgement("padding", "past the end of a sequence the output is not 0")
+    finite = bool(np.isfinite(x[inside]).all())
     max_abs = _distance(answers, truth) if finite else None
     layers = answers.layers
     if layers is None and weights.spec.num_layers == 1:
@@ -115,7 +126,9 @@ def judge(
     found = _Found()
     for layer, states in enumerate(layers):
         below = x if layer == 0 else layers[layer - 1]
-        _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked)
+        _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked, lengths)
+    if head is not None and answers.prediction is not None:
+        _judge_head(found, head, answers.output, answers.prediction, asked, lengths)
     if not found.code and finite and (step := _incomparable_from(answers.output, truth.output)) is not None:
         found.notes.append(f"end to end no longer comparable from t={step}")
     if found.overflowed:
@@ -143,32 +156,72 @@ def _judge_layer(
     states: NDArray[np.floating],
     h_n: NDArray[np.floating] | None,
     asked: str,
+    lengths: NDArray[np.integer] | None,
 ) -> None:
     spec = weights.spec
-    H, arithmetic = spec.hidden_size, FLOAT64 if weights.dtype == np.float64 else FLOAT32
+    H, arithmetic = spec.hidden_size, arithmetic_of(weights.dtype)
     for direction in range(spec.num_directions):
-        row, cell, reverse = (
-            layer * spec.num_directions + direction,
-            weights.cell(layer, direction),
-            direction == 1,
-        )
+        row, cell, reverse = layer * spec.num_directions + direction, weights.cell(layer, direction), direction == 1
         y = states[:, :, direction * H : (direction + 1) * H]
         where = f"layer {layer}" + (" in reverse" if reverse else "")
-        runs = [(below, h_0[row], y, where)]
-        last, before = (0, 1) if reverse else (-1, -2)
-        if h_n is not None and len(y) and not np.array_equal(h_n[row], y[last], equal_nan=True):
-            # h_n must be the last state: it is judged as such, from the state before it
-            previous = y[before] if len(y) > 1 else h_0[row]
-            runs.append((below[last][None], previous, h_n[row][None], f"h_n, {where}"))
-        for inputs, start, answer, place in runs:
-            residual = step_residual(cell, inputs, start, answer, reverse=reverse, arithmetic=arithmetic)
-            precision = name_precision(residual, cell, inputs, start, answer, reverse=reverse)
+        runs = [_Run(below, h_0[row], y, where, lengths)]
+        if h_n is not None and len(y):
+            # h_n must be the last state: where it is not, bit for bit, it is judged from the state before it
+            last, previous = _last_step(y, h_0[row], reverse, lengths)
+            rows = np.arange(y.shape[1])
+            if not np.array_equal(h_n[row], y[last, rows], equal_nan=True):
+                runs.append(_Run(below[last, rows][None], previous, h_n[row][None], f"h_n, {where}", None))
+        for run in runs:
+            judged = {"reverse": reverse, "lengths": run.lengths}
+            residual = step_residual(cell, run.x, run.h_0, run.y, arithmetic=arithmetic, **judged)
+            precision = name_precision(residual, cell, run.x, run.h_0, run.y, **judged)
             swallowed = (
                 residual.misplaced is not None
                 and spec.nonlinearity == "relu"
-                and bool(np.isfinite(answer[residual.misplaced]))
+                and bool(np.isfinite(run.y[residual.misplaced]))
             )
-            found.add(residual, place, precision, asked, swallowed)
+            found.add(residual, run.where, precision, asked, swallowed)
+
+
+class _Run(NamedTuple):
+    x: NDArray[np.floating]
+    h_0: NDArray[np.floating]
+    y: NDArray[np.floating]
+    where: str
+    lengths: NDArray[np.integer] | None
+
+
+def _last_step(
+    y: NDArray[np.floating], h_0: NDArray[np.floating], reverse: bool, lengths: NDArray[np.integer] | None
+) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """The index (B,) of each row's last step in the direction's order, and the state (B, H) before it."""
+    T, B = y.shape[:2]
+    ends = np.full(B, T) if lengths is None else lengths
+    last = np.zeros(B, np.int64) if reverse else ends - 1
+    before = np.ones(B, np.int64) if reverse else ends - 2
+    exists = (ends > 1)[:, None]
+    return last, np.where(exists, y[np.where(ends > 1, before, 0), np.arange(B)], h_0)
+
+
+def _judge_head(
+    found: _Found,
+    head: Head,
+    output: NDArray[np.floating],
+    prediction: NDArray[np.floating],
+    asked: str,
+    lengths: NDArray[np.integer] | None,
+) -> None:
+    cell, start = head.as_cell(), np.zeros(prediction.shape[1:], prediction.dtype)
+    residual = step_residual(
+        cell, output, start, prediction, lengths=lengths, arithmetic=arithmetic_of(prediction.dtype)
+    )
+    precision = name_precision(residual, cell, output, start, prediction, lengths=lengths)
+    found.add(residual, "the head", precision, asked, swallowed=False)
+
+
+def arithmetic_of(dtype: np.dtype[np.floating]) -> Arithmetic:
+    """What a run of that type is judged in."""
+    return FLOAT64 if dtype == np.float64 else FLOAT32
 
 
 def _explained(precision: str, asked: str) -> str:

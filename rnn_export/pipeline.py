@@ -34,6 +34,8 @@ def export(
     prefix: str | None = None,
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
+    head: str | None = None,
+    lengths: bool = False,
 ) -> "Artifact":
     """Make an artifact.
 
@@ -43,7 +45,8 @@ def export(
         output: the folder to make; an artifact that stands there is replaced as a whole.
         form: which way to draw the network: ``scan``, ``module`` or ``rnn``.
         opset: the version of ONNX's operators.
-        prefix, nonlinearity, batch_first: see ``load_checkpoint``; only for files and specs.
+        prefix, nonlinearity, batch_first, head: see ``load_checkpoint``; only for files and specs.
+        lengths: the file takes a third input, the length of each sequence (B,).
 
     Returns:
         The artifact, read back and checked.
@@ -55,8 +58,8 @@ def export(
     from rnn_export.forms import FORMS, draw
 
     FORMS.get(form)  # a wrong name is said before a large checkpoint is read
-    checkpoint = _checkpoint(source, prefix, nonlinearity, batch_first)
-    model = draw(form, checkpoint.weights, opset)
+    checkpoint = _checkpoint(source, prefix, nonlinearity, batch_first, head)
+    model = draw(form, checkpoint.weights, opset, lengths=lengths, head=checkpoint.head)
     return write_artifact(Path(output), checkpoint, model, form, TORCH_DREW if form == "module" else ())
 
 
@@ -67,6 +70,7 @@ def verify(
     prefix: str | None = None,
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
+    head: str | None = None,
     runtimes: Iterable[str] = (),
     require: Iterable[str] = (),
     timeout: float = 60.0,
@@ -78,7 +82,7 @@ def verify(
     Args:
         artifact: a folder made by ``export``, or with ``against`` an ONNX file that somebody else exported.
         against: where the truth comes from, for such a file.
-        prefix, nonlinearity, batch_first: see ``load_checkpoint``; only with ``against``.
+        prefix, nonlinearity, batch_first, head: see ``load_checkpoint``; only with ``against``.
         runtimes: which to run; all that are present if none is named.
         require: which must be present and pass.
         timeout: seconds per request to a runtime.
@@ -97,8 +101,8 @@ def verify(
     path = Path(artifact)
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         if against is not None:
-            weights = _checkpoint(against, prefix, nonlinearity, batch_first).weights
-            subject = subject_of_model(path, weights, Path(scratch))
+            checkpoint = _checkpoint(against, prefix, nonlinearity, batch_first, head)
+            subject = subject_of_model(path, checkpoint, Path(scratch))
         elif path.is_file():
             raise UsageError(f"{path} is a file, not an artifact", "Say what it should compute: --against SOURCE")
         else:
@@ -130,14 +134,15 @@ def _checkpoint(
     prefix: str | None,
     nonlinearity: str | None,
     batch_first: bool | None,
+    head: str | None,
 ) -> "Checkpoint":
     from rnn_export.checkpoint import Checkpoint, load_checkpoint
     from rnn_export.weights import Weights
 
     if isinstance(source, str | Path):
-        return load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first)
-    if (prefix, nonlinearity, batch_first) != (None, None, None):
-        raise UsageError("prefix, nonlinearity and batch_first are for files", "A module says them itself")
+        return load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
+    if (prefix, nonlinearity, batch_first, head) != (None, None, None, None):
+        raise UsageError("prefix, nonlinearity, batch_first and head are for files", "A module says them itself")
     if isinstance(source, Checkpoint):
         return source
     if not isinstance(source, Weights):

@@ -127,10 +127,7 @@ def _chunks(
         previous = np.empty((stop - start, B, y.shape[2]))
         previous[0] = h_0 if start == 0 else y[start - 1]
         previous[1:] = y[start : stop - 1]
-        if start:
-            before = inside[start - 1 : stop - 1]
-        else:
-            before = np.concatenate([np.zeros_like(inside[:1]), inside[: stop - 1]])
+        before = np.concatenate([np.zeros_like(inside[:1]), inside])[start:stop]
         # In reverse a shorter sequence starts later: the step before its first one lies in the padding.
         previous = np.where(before[..., None], previous, h_0[None])
         valid = inside[start:stop]

@@ -13,6 +13,7 @@ from rnn_export.child import MEMORY_LIMIT, Child, Failure
 from rnn_export.environments import installed_version
 from rnn_export.inspection import Signature, frozen_length
 from rnn_export.judgement import Answers, shape_problem
+from rnn_export.oracle import valid_steps
 from rnn_export.runtimes import Runtime
 from rnn_export.subject import Subject
 
@@ -45,7 +46,8 @@ class Session:
         self._interpreter, self._timeout = interpreter, timeout
         self._child: Child | None = None
         self._reads_weights = runtime.reads == "weights.safetensors"
-        own = Signature("input", "h_0", "output", "h_n", subject.weights.spec.batch_first)
+        batch_first, lengths = subject.weights.spec.batch_first, subject.signature.lengths
+        own = Signature("input", "h_0", "output", "h_n", batch_first, lengths and "lengths")
         self.signature = own if self._reads_weights else subject.signature
         self._shows_layers = self._reads_weights
 
@@ -75,12 +77,15 @@ class Session:
             self._child.close()
         self._child, self.dead = None, True
 
-    def answers(self, x: Array, h_0: Array, *, layers: bool = False) -> Answers:
+    def answers(
+        self, x: Array, h_0: Array, lengths: NDArray[np.integer] | None = None, *, layers: bool = False
+    ) -> Answers:
         """Run x (T, B, I) from h_0 (L*D, B, H).
 
         Args:
             x: time-major, whatever the model's own layout.
             h_0: ignored by a model that has no such input.
+            lengths: (B,), for a model that takes them.
             layers: also get the states of every layer, where there are several and there is a way.
 
         Raises:
@@ -91,6 +96,8 @@ class Session:
         feed: dict[str, Array] = {signature.input: x.swapaxes(0, 1) if signature.batch_first else x}
         if signature.h_0 is not None:
             feed[signature.h_0] = h_0
+        if signature.lengths is not None and lengths is not None:
+            feed[signature.lengths] = lengths
         feed = {name: np.ascontiguousarray(array) for name, array in feed.items()}
         raw = self._run(_SHIPPED, feed)
         self._check_shapes(raw, x, h_0)
@@ -98,8 +105,12 @@ class Session:
         output = output.swapaxes(0, 1) if signature.batch_first else output
         h_n = raw[signature.h_n] if signature.h_n is not None else None
         states = self._layers(raw, feed, x, h_0) if layers and self.subject.weights.spec.num_layers > 1 else None
-        agree = states is None or np.array_equal(states[-1], output, equal_nan=True)
-        return Answers(output, h_n, states, agree)
+        inside = valid_steps(len(x), x.shape[1], lengths)
+        agree = states is None or np.array_equal(states[-1][inside], output[inside], equal_nan=True)
+        prediction = raw[signature.prediction] if signature.prediction is not None else None
+        if prediction is not None and signature.batch_first:
+            prediction = prediction.swapaxes(0, 1)
+        return Answers(output, h_n, states, agree, prediction)
 
     def _layers(self, raw: Mapping[str, Any], feed: Mapping[str, Any], x: Array, h_0: Array) -> list[Array] | None:
         """The states (T, B, D*H) of every layer, or None where there is no way to see them."""
@@ -108,7 +119,14 @@ class Session:
             return [raw[f"layer_{layer}"] for layer in range(spec.num_layers)]
         if self._shows_layers:
             return self._from_instrumented(feed)
-        if not spec.bidirectional and signature.h_0 and signature.h_n and signature.fixed_T is None and len(x):
+        if (
+            signature.lengths is None
+            and not spec.bidirectional
+            and signature.h_0
+            and signature.h_n
+            and signature.fixed_T is None
+            and len(x)
+        ):
             return self._step_by_step(x, h_0)
         return None
 
@@ -147,6 +165,8 @@ class Session:
         expected: dict[str, tuple[int, ...]] = {signature.output: shape}
         if signature.h_n is not None:
             expected[signature.h_n] = h_0.shape
+        if signature.prediction is not None and self.subject.head is not None:
+            expected[signature.prediction] = (*shape[:2], len(self.subject.head.weight))
         output = raw.get(signature.output)
         if not self._reads_weights and output is not None and output.ndim == 3 and signature.fixed_T is None:
             steps = output.shape[1 if signature.batch_first else 0]

@@ -8,11 +8,11 @@ import numpy as np
 from rnn_export.cases import Case, Check
 from rnn_export.child import Failure
 from rnn_export.environments import how_to_install, interpreter_of
-from rnn_export.judgement import RATIO_GATE, Judgement, judge, ratio_to_torch
+from rnn_export.judgement import RATIO_GATE, Answers, Judgement, judge, ratio_to_torch
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import Runtime
-from rnn_export.session import Array, Session, Wrong
+from rnn_export.session import Session, Wrong
 from rnn_export.subject import Subject
 
 Progress = Callable[[str, int, int], None]  # (runtime, cases done, cases in all)
@@ -118,34 +118,44 @@ def _failed(session: Session, case: str, failure: Failure) -> Result:
 def _judgement(session: Session, case: Case) -> Judgement:
     match case.check:
         case Check.SHAPES:
-            session.answers(case.x, case.h_0)
+            session.answers(case.x, case.h_0, case.lengths)
             return Judgement()
         case Check.NO_STEPS:
             return _without_steps(session, case)
         case Check.CHUNKS:
             return _in_chunks(session, case)
         case Check.ROWS:
-            rows = [slice(b, b + 1) for b in range(case.B)]
-            return _merged([_judged(session, case.x[:, row], case.h_0[:, row]) for row in rows])
+            return _merged([_judged(session, _row_of(case, b)) for b in range(case.B)])
         case Check.STATE:
             return _with_other_state(session, case)
         case Check.STEPS | Check.MASKS:
-            return _judged(session, case.x, case.h_0, session.subject.truth_of(case))
+            return _judged(session, case, session.subject.truth_of(case))
 
 
-def _judged(session: Session, x: Array, h_0: Array, truth: Trajectory | None = None) -> Judgement:
+def _judged(session: Session, case: Case, truth: Trajectory | None = None) -> Judgement:
     """Every step of one run."""
-    weights = session.subject.weights
-    answers = session.answers(x, h_0, layers=True)
-    truth = truth or run_oracle(weights, x, h_0)
-    judgement = judge(weights, x, h_0, answers, truth, session.runtime.precision)
-    if judgement.residual is not None and not judgement.code and not judgement.judged and x.size:
+    subject, asked = session.subject, session.runtime.precision
+    answers = session.answers(case.x, case.h_0, case.lengths, layers=True)
+    truth = truth or run_oracle(subject.weights, case.x, case.h_0, case.lengths)
+
+    def judged(answers: Answers) -> Judgement:
+        return judge(subject.weights, case.x, case.h_0, answers, truth, asked, lengths=case.lengths, head=subject.head)
+
+    judgement = judged(answers)
+    if judgement.residual is not None and not judgement.code and not judgement.judged and case.x.size:
         detail = "every step overflows or follows a NaN: not judged"
         return Judgement("overflow", detail, max_abs=judgement.max_abs, diverges=True)
     if not answers.layers_agree and not judgement.code:
         # The layers are not the shipped file's: what was measured on them does not stand for it.
-        return judge(weights, x, h_0, replace(answers, layers=None), truth, session.runtime.precision)
+        return judged(replace(answers, layers=None))
     return judgement
+
+
+def _row_of(case: Case, b: int) -> Case:
+    """One row of a batch on its own, cut to its length where it has one: the longest fills the input."""
+    T = case.T if case.lengths is None else int(case.lengths[b])
+    lengths = None if case.lengths is None else case.lengths[b : b + 1]
+    return replace(case, x=case.x[:T, b : b + 1], h_0=case.h_0[:, b : b + 1], lengths=lengths)
 
 
 def _without_steps(session: Session, case: Case) -> Judgement:
@@ -160,7 +170,7 @@ def _in_chunks(session: Session, case: Case) -> Judgement:
     judgements, h_0, start = [], case.h_0, 0
     for steps in CHUNKS:
         x = case.x[start : start + steps]
-        judgements.append(_judged(session, x, h_0))
+        judgements.append(_judged(session, replace(case, x=x, h_0=h_0)))
         h_n = session.answers(x, h_0).h_n
         if h_n is None:
             break
@@ -170,12 +180,12 @@ def _in_chunks(session: Session, case: Case) -> Judgement:
 
 def _with_other_state(session: Session, case: Case) -> Judgement:
     starts = (case.h_0, np.zeros_like(case.h_0))
-    outputs = [session.answers(case.x, h_0).output for h_0 in starts]
-    expected = [run_oracle(session.subject.weights, case.x, h_0).output for h_0 in starts]
+    outputs = [session.answers(case.x, h_0, case.lengths).output for h_0 in starts]
+    expected = [run_oracle(session.subject.weights, case.x, h_0, case.lengths).output for h_0 in starts]
     moves = float(np.abs(expected[0] - expected[1]).max(initial=0.0)) > 1e-3
     if moves and np.array_equal(outputs[0], outputs[1]):
         raise Wrong("state-ignored", "another h_0 changes nothing: the initial state is ignored")
-    return _merged([_judged(session, case.x, h_0) for h_0 in starts])
+    return _merged([_judged(session, replace(case, h_0=h_0)) for h_0 in starts])
 
 
 def _merged(judgements: list[Judgement]) -> Judgement:

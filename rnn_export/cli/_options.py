@@ -19,9 +19,10 @@ def source_options(command: Command) -> Command:
         click.option("--batch-first/--time-first", default=None, help="Input is (B, T, I); time first if not said."),
         click.option(
             "--nonlinearity",
-            type=click.Choice(["tanh", "relu"]),
+            type=click.Choice(["tanh", "relu", "identity"]),
             help="A state_dict does not say which: tanh if not said.",
         ),
+        click.option("--head", help="A Linear after the recurrence to take along, such as output_layer."),
         click.option("--prefix", help="Which recurrent part, where there are several, such as encoder.rnn."),
     ):
         command = option(command)

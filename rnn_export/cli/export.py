@@ -13,6 +13,7 @@ from rnn_export.pipeline import DEFAULT_OPSET, export
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--form", default="scan", show_default=True, help="scan, module or rnn: `rnn-export list forms`.")
 @click.option("--opset", default=DEFAULT_OPSET, show_default=True, help="The version of ONNX's operators.")
+@click.option("--lengths", is_flag=True, help="The file takes the length of each sequence as a third input.")
 @source_options
 def command(
     source: str,
@@ -22,6 +23,8 @@ def command(
     prefix: str | None,
     nonlinearity: str | None,
     batch_first: bool | None,
+    head: str | None,
+    lengths: bool,
 ) -> None:
     """Make an ONNX artifact from SOURCE.
 
@@ -35,10 +38,10 @@ def command(
     """
     from rnn_export.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first)
+    checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
     for note in checkpoint.notes:
         say(f"note: {note}")
-    artifact = export(checkpoint, output, form=form, opset=opset)
+    artifact = export(checkpoint, output, form=form, opset=opset, lengths=lengths)
     size = artifact.model_path.stat().st_size
     click.echo(f"{output}: {artifact.spec}, form {form}, opset {opset}, model.onnx {size:,} bytes")
     say(f"next: rnn-export verify {output}")

@@ -39,6 +39,7 @@ def command(
     prefix: str | None,
     nonlinearity: str | None,
     batch_first: bool | None,
+    head: str | None,
 ) -> int:
     """Prove that runtimes compute the network of ARTIFACT, a folder made by `rnn-export export`.
 
@@ -56,11 +57,11 @@ def command(
 
     truth = None
     if against is not None:
-        truth = load_checkpoint(against, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first)
+        truth = load_checkpoint(against, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
         for note in truth.notes:
             say(f"note: {note}")
-    elif (prefix, nonlinearity, batch_first) != (None, None, None):
-        raise click.UsageError("--prefix, --nonlinearity and --batch-first need --against SOURCE")
+    elif (prefix, nonlinearity, batch_first, head) != (None, None, None, None):
+        raise click.UsageError("--prefix, --nonlinearity, --batch-first and --head need --against SOURCE")
     with _progress() as tell:
         report = verify(
             artifact,

@@ -10,7 +10,6 @@ from onnx import numpy_helper, parser
 from rnn_export.forms import Drawing
 from rnn_export.weights import Weights
 
-
 _MASK = """shape = Shape (sequence_0)
   steps = Gather <axis: int = 0> (shape, first)
   times = Range (first, steps, one)
@@ -42,8 +41,9 @@ def drawn_model(
     body = [f"sequence_0 = {turn} (input)", *masks, *layers, f"output = {turn} (sequence_{L})"]
     lasts = ", ".join(f"last_{layer}" for layer in range(L))
     body.append(f"h_n = Concat <axis: int = 0> ({lasts})" if L > 1 else "h_n = Identity (last_0)")
+    opset = drawing.opset
     text = (
-        f'<ir_version: {_ir_version(drawing.opset)}, opset_import: ["" : {drawing.opset}], producer_name: "rnn-export">\n'
+        f'<ir_version: {_ir_version(opset)}, opset_import: ["" : {opset}], producer_name: "rnn-export">\n'
         f"rnn ({real}[{axes},{spec.input_size}] input, {real}[{L * D},B,{H}] h_0"
         f"{', int64[B] lengths' if drawing.lengths else ''})"
         f" => ({real}[{axes},{D * H}] output, {real}[{L * D},B,{H}] h_n)\n"

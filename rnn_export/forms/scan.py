@@ -68,12 +68,13 @@ def _cell(spec: RNNSpec, real: str, layer: int, direction: int, lengths: bool) -
         if lengths
         else f"h_next{end} = {activation} (z{end})"
     )
+    mask_input = f", bool[B,1] inside_now{end}" if lengths else ""
     directions = ", ".join([str(direction)] * (2 if lengths else 1))
     # The state is masked in the body, the output outside it: a second Where per step would cost more.
     states = f"states{end} = Where (inside, raw_states{end}, zero)" if lengths else ""
     return f"""start{end} = Gather <axis: int = 0> (h_0, index{end})
   last_state{end}, {"raw_" if lengths else ""}states{end} = Scan <
-    body: graph = cell{end} ({real}[B,{H}] h{end}, {real}[B,{I}] x{end}{f", bool[B,1] inside_now{end}" if lengths else ""})
+    body: graph = cell{end} ({real}[B,{H}] h{end}, {real}[B,{I}] x{end}{mask_input})
         => ({real}[B,{H}] h_next{end}, {real}[B,{H}] y{end}) {{
       xh{end} = Concat <axis: int = 1> (x{end}, h{end})
       z{end} = Gemm <transB: int = 1> (xh{end}, matrix{end}{bias})
