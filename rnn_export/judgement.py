@@ -172,9 +172,9 @@ def _judge_layer(
             if not np.array_equal(h_n[row], y[last, rows], equal_nan=True):
                 runs.append(_Run(below[last, rows][None], previous, h_n[row][None], f"h_n, {where}", None))
         for run in runs:
-            judged = {"reverse": reverse, "lengths": run.lengths}
-            residual = step_residual(cell, run.x, run.h_0, run.y, arithmetic=arithmetic, **judged)
-            precision = name_precision(residual, cell, run.x, run.h_0, run.y, **judged)
+            arrays = (cell, run.x, run.h_0, run.y)
+            residual = step_residual(*arrays, reverse=reverse, lengths=run.lengths, arithmetic=arithmetic)
+            precision = name_precision(residual, *arrays, reverse=reverse, lengths=run.lengths)
             swallowed = (
                 residual.misplaced is not None
                 and spec.nonlinearity == "relu"

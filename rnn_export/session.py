@@ -93,7 +93,7 @@ class Session:
             Wrong: a missing output, a wrong shape or type, a frozen length.
         """
         signature = self.signature
-        feed: dict[str, Array] = {signature.input: x.swapaxes(0, 1) if signature.batch_first else x}
+        feed: dict[str, Any] = {signature.input: x.swapaxes(0, 1) if signature.batch_first else x}
         if signature.h_0 is not None:
             feed[signature.h_0] = h_0
         if signature.lengths is not None and lengths is not None:

@@ -131,7 +131,7 @@ GOOD = RNNSpec(3, 4).to_dict()
         (GOOD | {"batch_first": "no"}, "batch_first must be true or false, not 'no'"),
         (GOOD | {"bidirectional": None}, "bidirectional must be true or false, not None"),
         (GOOD | {"hidden_size": "4"}, "hidden_size must be an integer of at least 1, not '4'"),
-        (GOOD | {"nonlinearity": "gelu"}, "nonlinearity must be one of tanh, relu, not 'gelu'"),
+        (GOOD | {"nonlinearity": "gelu"}, "nonlinearity must be one of tanh, relu, identity, not 'gelu'"),
     ],
 )
 def test_a_dictionary_that_is_no_spec_is_refused(values, message):
