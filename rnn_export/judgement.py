@@ -110,25 +110,25 @@ def judge(
         lengths: (B,), each in 1..T; past a sequence's end the output must be exactly 0.
         head: the Linear that made ``answers.prediction``.
     """
-    # With NaN or infinity in the input a distance says nothing: their placement is judged, step by step.
     inside = valid_steps(len(x), x.shape[1], lengths)
     if answers.output[~inside].any():  # NaN counts as something
         return Judgement("padding", "past the end of a sequence the output is not 0")
+    # With NaN or infinity in the input a distance says nothing: their placement is judged, step by step.
     finite = bool(np.isfinite(x[inside]).all())
     max_abs = _distance(answers, truth) if finite else None
     layers = answers.layers
     if layers is None and weights.spec.num_layers == 1:
         layers = [answers.output]
+    found = _Found()
+    if head is not None and answers.prediction is not None:
+        _judge_head(found, head, answers.output, answers.prediction, asked, lengths)
     if layers is None:
         if not finite and not np.array_equal(np.isnan(answers.output), np.isnan(truth.output)):
             return Judgement("nan-misplaced", "NaN is not where IEEE arithmetic puts it")
-        return Judgement(max_abs=max_abs)
-    found = _Found()
+        return Judgement(found.code, found.detail, max_abs=max_abs, diverges=found.diverges)
     for layer, states in enumerate(layers):
         below = x if layer == 0 else layers[layer - 1]
         _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked, lengths)
-    if head is not None and answers.prediction is not None:
-        _judge_head(found, head, answers.output, answers.prediction, asked, lengths)
     if not found.code and finite and (step := _incomparable_from(answers.output, truth.output)) is not None:
         found.notes.append(f"end to end no longer comparable from t={step}")
     if found.overflowed:

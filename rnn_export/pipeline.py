@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnn_export.errors import UsageError
-from rnn_export.result import Status
+from rnn_export.result import NO_RUNTIMES, Status
 from rnn_export.runtimes import RUNTIMES
 
 if TYPE_CHECKING:

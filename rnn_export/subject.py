@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 from rnn_export.artifact import Artifact
-from rnn_export.cases import Case, default_cases
+from rnn_export.cases import Case, case_from_file, default_cases
 from rnn_export.checkpoint import Checkpoint, save_weights
 from rnn_export.errors import ArtifactError
 from rnn_export.forms import FORMS
@@ -63,7 +63,15 @@ class Subject:
         return self._truth[case.name]
 
 
-def subject_of_artifact(path: Path, scratch: Path) -> Subject:
+@dataclass(frozen=True)
+class Asked:
+    """What the user wants to be run: a kind of input, and data of their own."""
+
+    kind: str = "normal"
+    inputs: Path | None = None
+
+
+def subject_of_artifact(path: Path, scratch: Path, asked: Asked = Asked()) -> Subject:  # noqa: B008
     """An artifact, copied into ``scratch`` and checked there, so that what runs is what was checked.
 
     Raises:
@@ -82,10 +90,10 @@ def subject_of_artifact(path: Path, scratch: Path) -> Subject:
     status = Status.MISMATCH if problem else Status.PASS
     code = "weights" if problem else ""
     finding = Result("file", "", "weights read back", Stage.COMPARE, status, code, detail=problem)
-    return _subject(path.resolve().name, artifact.form, checkpoint, model, staged, scratch, (finding,))
+    return _subject(path.resolve().name, artifact.form, checkpoint, model, staged, scratch, (finding,), asked)
 
 
-def subject_of_model(path: Path, checkpoint: Checkpoint, scratch: Path) -> Subject:
+def subject_of_model(path: Path, checkpoint: Checkpoint, scratch: Path, asked: Asked = Asked()) -> Subject:  # noqa: B008
     """An ONNX file that somebody else exported, held against the checkpoint that it should compute.
 
     Raises:
@@ -100,7 +108,7 @@ def subject_of_model(path: Path, checkpoint: Checkpoint, scratch: Path) -> Subje
     held = recognise_weights(model, weights)
     detail = f"the file holds the weights bit for bit, as the form {held} does"
     known = (Result("file", "", "weights read back", Stage.COMPARE, Status.PASS, detail=detail),)
-    return _subject(path.name, None, checkpoint, model, staged, scratch, known if held else ())
+    return _subject(path.name, None, checkpoint, model, staged, scratch, known if held else (), asked)
 
 
 def _subject(
@@ -111,6 +119,7 @@ def _subject(
     folder: Path,
     scratch: Path,
     findings: tuple[Result, ...],
+    asked: Asked,
 ) -> Subject:
     weights = checkpoint.weights
     signature = signature_of(model, weights.spec)
@@ -130,5 +139,9 @@ def _subject(
         signature.fixed_B,
         has_h_0=signature.h_0 is not None,
         has_lengths=signature.lengths is not None,
+        kind=asked.kind,
     )
+    if asked.inputs is not None:
+        own = case_from_file(asked.inputs, weights.spec, weights.dtype.name, signature.lengths is not None)
+        cases.insert(0, own)
     return Subject(name, form, weights, checkpoint.head, model, signature, folder, instrumented, shown, cases, findings)

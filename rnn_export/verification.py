@@ -8,11 +8,12 @@ import numpy as np
 from rnn_export.cases import Case, Check
 from rnn_export.child import Failure
 from rnn_export.environments import how_to_install, interpreter_of
-from rnn_export.judgement import RATIO_GATE, Answers, Judgement, judge, ratio_to_torch
+from rnn_export.errors import SourceError
+from rnn_export.judgement import RATIO_GATE, Answers, Judgement, judge, ratio_to_torch, shape_problem
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import Runtime
-from rnn_export.session import Session, Wrong
+from rnn_export.session import Array, Session, Wrong
 from rnn_export.subject import Subject
 
 Progress = Callable[[str, int, int], None]  # (runtime, cases done, cases in all)
@@ -72,13 +73,42 @@ def verify_runtime(
     return [*results, *_not_exercised(subject, results)]
 
 
+def judge_saved(
+    subject: Subject, case: Case, saved: Mapping[str, Array], name: str, torch_error: float | None
+) -> Result:
+    """Outputs that were saved elsewhere, judged as if a runtime had answered them now.
+
+    Args:
+        subject: what they should have been computed by.
+        case: the input that they belong to.
+        saved: ``output`` in the network's own layout, and perhaps ``h_n``.
+        name: of the file, for the row.
+        torch_error: torch float32's largest error on the same input.
+
+    Raises:
+        SourceError: an array is missing, or has another shape or type than the network gives.
+    """
+    spec, weights = subject.weights.spec, subject.weights
+    found = {key: saved[key] for key in ("output", "h_n") if key in saved}
+    if spec.batch_first and "output" in found and found["output"].ndim == 3:
+        found["output"] = found["output"].swapaxes(0, 1)
+    wanted: dict[str, tuple[int, ...]] = {"output": (case.T, case.B, spec.num_directions * spec.hidden_size)}
+    if "h_n" in found:
+        wanted["h_n"] = case.h_0.shape
+    if problem := shape_problem(found, wanted, weights.dtype):
+        raise SourceError(f"{name}: {problem}", "It must hold what the network gives for --inputs")
+    answers = Answers(found["output"], found.get("h_n"), None)
+    judgement = judge(weights, case.x, case.h_0, answers, subject.truth_of(case), lengths=case.lengths)
+    return _result(subject, case, judgement, torch_error, ("expect", "", name))
+
+
 def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> Result:
     """One case, judged.
 
     Raises:
         Failure: the child did not answer.
     """
-    subject, ratio = session.subject, None
+    name = session.runtime.name
     try:
         judgement = _judgement(session, case)
     except Wrong as wrong:
@@ -88,16 +118,22 @@ def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> Res
             raise
         code, detail = _EMPTY[case.check]
         judgement = Judgement(code, detail, diverges=True)
+    torch_error = judgement.max_abs if name == "torch" else torch_errors.get(case.name)
+    return _result(session.subject, case, judgement, torch_error, (name, session.version, case.name))
+
+
+def _result(
+    subject: Subject, case: Case, judgement: Judgement, torch_error: float | None, row: tuple[str, str, str]
+) -> Result:
+    """A judgement as a row (runtime, version, case), after the end-to-end gate where no residual was measured."""
+    ratio = None
     if judgement.max_abs is not None:
-        torch_error = judgement.max_abs if session.runtime.name == "torch" else torch_errors.get(case.name)
         ratio = ratio_to_torch(judgement.max_abs, torch_error, subject.truth_of(case), subject.weights)
         if judgement.residual is None and not judgement.code:
             judgement = _end_to_end(judgement, ratio)
     status = Status.MISMATCH if judgement.code else Status.PASS
     return Result(
-        session.runtime.name,
-        session.version,
-        case.name,
+        *row,
         Stage.COMPARE,
         Status.DIVERGENCE if judgement.code and judgement.diverges else status,
         judgement.code,
