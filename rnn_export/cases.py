@@ -15,7 +15,6 @@ from rnn_export.spec import RNNSpec
 
 EXPORT_T, EXPORT_B = 5, 3
 LONG_T = 400
-INPUT_KINDS = ("normal", "one-hot", "uniform")  # what a user may ask for
 
 
 class Check(Enum):
@@ -66,7 +65,7 @@ def default_cases(
         fixed_T, fixed_B: sizes that the file declares as fixed; only these are run then.
         has_h_0: whether the file takes an initial state; zeros everywhere if not.
         has_lengths: whether the file takes lengths; they are random and unsorted then, the first one T.
-        kind: of the inputs of the cases that do not ask for another; one of ``INPUT_KINDS``.
+        kind: of the inputs of the cases that do not ask for another: normal, one-hot or uniform.
     """
     make = _Maker(spec, dtype, has_h_0, has_lengths, kind)
     e = EXPORT_T

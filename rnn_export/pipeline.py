@@ -71,6 +71,9 @@ def verify(
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
     head: str | None = None,
+    inputs: str | Path | None = None,
+    expect: str | Path | None = None,
+    input_kind: str = "normal",
     runtimes: Iterable[str] = (),
     require: Iterable[str] = (),
     timeout: float = 60.0,
@@ -83,6 +86,9 @@ def verify(
         artifact: a folder made by ``export``, or with ``against`` an ONNX file that somebody else exported.
         against: where the truth comes from, for such a file.
         prefix, nonlinearity, batch_first, head: see ``load_checkpoint``; only with ``against``.
+        inputs: an .npz file with ``input``, and where they matter ``h_0`` and ``lengths``: the user's own data.
+        expect: an .npz file with ``output``, and perhaps ``h_n``, that were computed elsewhere from ``inputs``.
+        input_kind: of the inputs of the usual cases: normal, one-hot or uniform.
         runtimes: which to run; all that are present if none is named.
         require: which must be present and pass.
         timeout: seconds per request to a runtime.
@@ -93,7 +99,12 @@ def verify(
         RnnExportError: an unknown runtime, or an artifact or file that cannot be read.
     """
     from rnn_export.report import Report
-    from rnn_export.subject import subject_of_artifact, subject_of_model
+    from rnn_export.subject import Asked, subject_of_artifact, subject_of_model
+
+    if expect is not None and inputs is None:
+        raise UsageError("expected outputs belong to an input", "Give it with --inputs FILE.npz")
+    asked = Asked(input_kind, None if inputs is None else Path(inputs))
+    saved = None if expect is None else Path(expect)
 
     named, demanded = set(runtimes), frozenset(require)
     wanted = [RUNTIMES.get(name) for name in sorted(named or RUNTIMES.names())]
@@ -102,25 +113,35 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         if against is not None:
             checkpoint = _checkpoint(against, prefix, nonlinearity, batch_first, head)
-            subject = subject_of_model(path, checkpoint, Path(scratch))
+            subject = subject_of_model(path, checkpoint, Path(scratch), asked)
         elif path.is_file():
             raise UsageError(f"{path} is a file, not an artifact", "Say what it should compute: --against SOURCE")
         else:
-            subject = subject_of_artifact(path, Path(scratch))
-        results = [*subject.findings, *_rows(subject, wanted, timeout, progress)]
-    present = {row.runtime for row in results if row.status is not Status.ABSENT} - {"file"}
+            subject = subject_of_artifact(path, Path(scratch), asked)
+        results = [*subject.findings, *_rows(subject, wanted, timeout, progress, saved)]
+    present = {row.runtime for row in results if row.status is not Status.ABSENT} - NO_RUNTIMES
     required = frozenset(named | demanded) or frozenset(present)
     return Report(subject.name, subject.form, str(subject.weights.spec), tuple(results), required, demanded, strict)
 
 
-def _rows(subject: "Subject", wanted: "list[Runtime]", timeout: float, progress: "Progress | None") -> "list[Result]":
+def _rows(
+    subject: "Subject",
+    wanted: "list[Runtime]",
+    timeout: float,
+    progress: "Progress | None",
+    expect: Path | None,
+) -> "list[Result]":
     """The rows of the wanted runtimes, in their order; torch always runs, as the denominator of ratios."""
-    from rnn_export.verification import verify_runtime
+    from rnn_export.cases import read_arrays
+    from rnn_export.verification import judge_saved, verify_runtime
 
     torch = RUNTIMES.get("torch")
     reference = verify_runtime(subject, torch, timeout=timeout, torch_errors={}, progress=progress)
     errors = {row.case: row.max_abs for row in reference if row.max_abs is not None}
     rows: list[Result] = []
+    if expect is not None:
+        own = subject.cases[0]  # the user's own data comes first
+        rows.append(judge_saved(subject, own, read_arrays(expect), expect.name, errors.get(own.name)))
     for runtime in wanted:
         if runtime is torch:
             rows += reference

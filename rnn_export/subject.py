@@ -71,7 +71,7 @@ class Asked:
     inputs: Path | None = None
 
 
-def subject_of_artifact(path: Path, scratch: Path, asked: Asked = Asked()) -> Subject:  # noqa: B008
+def subject_of_artifact(path: Path, scratch: Path, asked: Asked = Asked()) -> Subject:
     """An artifact, copied into ``scratch`` and checked there, so that what runs is what was checked.
 
     Raises:
@@ -93,7 +93,7 @@ def subject_of_artifact(path: Path, scratch: Path, asked: Asked = Asked()) -> Su
     return _subject(path.resolve().name, artifact.form, checkpoint, model, staged, scratch, (finding,), asked)
 
 
-def subject_of_model(path: Path, checkpoint: Checkpoint, scratch: Path, asked: Asked = Asked()) -> Subject:  # noqa: B008
+def subject_of_model(path: Path, checkpoint: Checkpoint, scratch: Path, asked: Asked = Asked()) -> Subject:
     """An ONNX file that somebody else exported, held against the checkpoint that it should compute.
 
     Raises:

@@ -10,6 +10,7 @@ import click
 
 from rnn_export.cli._options import console, say, source_options
 
+INPUT_KINDS = ("normal", "one-hot", "uniform")
 Tell = Callable[[str, int, int], None]
 
 
@@ -26,6 +27,9 @@ Tell = Callable[[str, int, int], None]
     show_default=True,
     help="Seconds per case.",
 )
+@click.option("--inputs", type=click.Path(path_type=Path), help="Your own data: an .npz with input, h_0, lengths.")
+@click.option("--expect", type=click.Path(path_type=Path), help="Outputs saved elsewhere for --inputs: output, h_n.")
+@click.option("--input-kind", type=click.Choice(INPUT_KINDS), default="normal", show_default=True)
 @click.option("--strict", is_flag=True, help="A documented difference of a runtime counts as wrong.")
 @source_options
 def command(
@@ -35,6 +39,9 @@ def command(
     require: tuple[str, ...],
     style: str,
     timeout: float,
+    inputs: Path | None,
+    expect: Path | None,
+    input_kind: str,
     strict: bool,
     prefix: str | None,
     nonlinearity: str | None,
@@ -70,6 +77,9 @@ def command(
             require=require,
             timeout=timeout,
             strict=strict,
+            inputs=inputs,
+            expect=expect,
+            input_kind=input_kind,
             progress=tell,
         )
     if style == "json":
