@@ -191,5 +191,5 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise SourceError(f"{path} does not exist", "Check the path") from None
-    except (OSError, ValueError, AttributeError, BadZipFile) as error:
-        raise SourceError(f"{path} is not an .npz file of arrays: {error}", "Write it with numpy.savez") from None
+    except (OSError, ValueError, AttributeError, BadZipFile):  # what numpy raises for another kind of file
+        raise SourceError(f"{path} is not an .npz file of plain arrays", "Write it with numpy.savez") from None
