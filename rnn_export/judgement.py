@@ -24,8 +24,8 @@ class Answers:
     Attributes:
         output: (T, B, D*H).
         h_n: (L*D, B, H), None where the model does not give it.
-        layers: the states of each layer (T, B, D*H), None where they could not be had.
-        layers_agree: whether the top layer is the output, bit for bit.
+        layers: the states of each layer (T, B, D*H), the last one the output; None where they could not be had.
+        layers_agree: whether what showed the lower layers gave the same output, bit for bit.
     """
 
     output: NDArray[np.floating]

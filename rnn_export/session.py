@@ -97,22 +97,31 @@ class Session:
         output = raw[signature.output]
         output = output.swapaxes(0, 1) if signature.batch_first else output
         h_n = raw[signature.h_n] if signature.h_n is not None else None
-        states = self._layers(raw, feed, x, h_0) if layers and self.subject.weights.spec.num_layers > 1 else None
-        agree = states is None or np.array_equal(states[-1], output, equal_nan=True)
-        return Answers(output, h_n, states, agree)
+        if not layers or self.subject.weights.spec.num_layers == 1:
+            return Answers(output, h_n, None)
+        below, agree = self._layers_below(raw, feed, x, h_0, output)
+        # The top layer is judged by the shipped output itself, with all that comes after the last loop.
+        return Answers(output, h_n, None if below is None else [*below, output], agree)
 
-    def _layers(self, raw: Mapping[str, Any], feed: Mapping[str, Any], x: Array, h_0: Array) -> list[Array] | None:
-        """The states (T, B, D*H) of every layer, or None where there is no way to see them."""
+    def _layers_below(
+        self, raw: Mapping[str, Any], feed: Mapping[str, Any], x: Array, h_0: Array, output: Array
+    ) -> tuple[list[Array] | None, bool]:
+        """The states (T, B, D*H) of every layer but the last, None where there is no way to see them.
+
+        And whether they are those of the shipped model: what showed them gave the same output, bit for bit.
+        """
         spec, signature = self.subject.weights.spec, self.signature
         if self._reads_weights:
-            return [raw[f"layer_{layer}"] for layer in range(spec.num_layers)]
+            layers = [raw[f"layer_{layer}"] for layer in range(spec.num_layers)]
+            return layers[:-1], np.array_equal(layers[-1], output, equal_nan=True)
         if self._shows_layers:
-            return self._from_instrumented(feed)
+            return self._from_instrumented(feed, raw[signature.output])
         if not spec.bidirectional and signature.h_0 and signature.h_n and signature.fixed_T is None and len(x):
-            return self._step_by_step(x, h_0)
-        return None
+            layers = self._step_by_step(x, h_0)
+            return layers[:-1], np.array_equal(layers[-1], output, equal_nan=True)
+        return None, True
 
-    def _from_instrumented(self, feed: Mapping[str, Any]) -> list[Array]:
+    def _from_instrumented(self, feed: Mapping[str, Any], shipped: Array) -> tuple[list[Array], bool]:
         copy = self._run(_INSTRUMENTED, feed)
         by_layer: list[list[Array]] = [[] for _ in range(self.subject.weights.spec.num_layers)]
         for shown in self.subject.shown:
@@ -120,7 +129,8 @@ class Session:
             if shown.direction is None:  # (T, D, B, H) -> (T, B, D*H)
                 states = np.concatenate(list(states.swapaxes(0, 1)), axis=-1)
             by_layer[shown.layer].append(states[::-1] if shown.reversed_time else states)
-        return [np.concatenate(parts, axis=-1) for parts in by_layer]
+        below = [np.concatenate(parts, axis=-1) for parts in by_layer[:-1]]
+        return below, np.array_equal(copy[self.signature.output], shipped, equal_nan=True)
 
     def _step_by_step(self, x: Array, h_0: Array) -> list[Array]:
         """Every layer of a unidirectional network, read from h_n after each single step."""
