@@ -30,9 +30,9 @@ HEADINGS = ("runs", "rnn-export", "allclose", "torch", "residual", "status", "re
 
 PAGE = """# Planted faults
 
-Made by `python scripts/planted_faults.py -o docs/planted-faults.md`. Shares are of runs that are ACCEPTED: by the verdict
-of rnn-export, by `numpy.allclose` with rtol = atol = 1e-5 against torch, and by torch's own `verify=True`. The right
-columns say what of the verdict rejected them, and the smallest residual that did.
+Made by `python scripts/planted_faults.py -o docs/planted-faults.md`. Shares are of runs that are ACCEPTED: by the
+verdict of rnn-export, by `numpy.allclose` with rtol = atol = 1e-5 against torch, and by torch's own `verify=True`.
+The right columns say what of the verdict rejected them, and the smallest residual that did.
 
 ```text
 {}```
