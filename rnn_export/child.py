@@ -50,7 +50,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **ONE_THREAD, **runtime.environ},
+            env={**_environment(runtime), **ONE_THREAD, **runtime.environ},
             start_new_session=True,
         )
 
@@ -82,8 +82,7 @@ class Child:
 
     def close(self) -> None:
         """End the process and everything that it started; it holds nothing worth a farewell."""
-        if self._process.poll() is None:
-            self._kill()
+        self._kill()  # the group, also when its leader is gone: what a crashed runtime started lives on
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None and not stream.closed:
@@ -135,8 +134,9 @@ class Child:
 
     def _post_mortem(self, stage: Stage) -> Failure:
         code = self._process.wait()
+        self._kill()
         if self._timed_out:
-            return Failure(stage, Status.TIMEOUT, f"no answer within {self._timeout:g} s")
+            return Failure(stage, Status.TIMEOUT, f"no answer within {self._timeout:g} s (--timeout)")
         last = self._last_words()
         if "bad_alloc" in last or "MemoryError" in last:
             return Failure(stage, Status.MEMORY, f"out of memory: {last}")
@@ -150,3 +150,9 @@ class Child:
         self._errors.seek(max(0, size - 4000))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1].strip()[:500] if lines else ""
+
+
+def _environment(runtime: Runtime) -> dict[str, str]:
+    """The parent's variables, without those that would mix its packages into a runtime's own environment."""
+    mixing = ("PYTHONPATH", "PYTHONHOME") if runtime.own_environment else ()
+    return {name: value for name, value in os.environ.items() if name not in mixing}

@@ -63,7 +63,8 @@ def load_model(path: Path) -> onnx.ModelProto:
         ArtifactError: it is missing, or not an ONNX model that the checker accepts.
     """
     if not path.is_file():
-        raise ArtifactError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
+        what = "is a folder: an artifact needs no --against" if path.is_dir() else "does not exist"
+        raise ArtifactError(f"{path} {what}", "Name an ONNX file")
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
@@ -158,6 +159,9 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
     if len(rnns) == spec.num_layers and not scans:
         shown = [LayerOutput(node.output[0], index, None) for index, node in enumerate(rnns)]
     elif len(scans) == len(spec.cells()) and not rnns:
+        D = spec.num_directions
+        for first in range(0, len(scans), D):  # a file may list a layer's reverse direction first
+            scans[first : first + D] = sorted(scans[first : first + D], key=_runs_in_reverse)
         for node, (layer, direction) in zip(scans, spec.cells(), strict=True):
             flipped = direction == 1 and not _runs_in_reverse(node)
             shown.append(LayerOutput(node.output[-1], layer, direction, flipped))
@@ -179,6 +183,8 @@ def frozen_length(model: onnx.ModelProto, steps: int) -> str:
     """Where a file that declares a dynamic length has the constant that freezes it, in words."""
     top = list(model.graph.node)
     if not any(node.op_type in RECURRENT for node in top):
+        if not top:
+            return "the graph has no nodes"
         operator, count = Counter(node.op_type for node in top).most_common(1)[0]
         return f"the loop is unrolled into {len(top)} nodes ({count} {operator}), one copy of the cell per step"
     constants = dict(_constants(model.graph))

@@ -10,7 +10,8 @@ from rnn_export.oracle import Trajectory
 from rnn_export.precision import name_precision
 from rnn_export.residual import Residual, step_residual
 from rnn_export.rounding import FLOAT32, FLOAT64
-from rnn_export.weights import Weights
+from rnn_export.spec import NONLINEARITIES
+from rnn_export.weights import Cell, Weights
 
 INCOMPARABLE = 2.0**-10  # of the largest output
 RATIO_GATE = 8.0  # end to end, where no residual could be measured
@@ -62,7 +63,9 @@ class _Found:
     diverges: bool = False
     notes: list[str] = field(default_factory=list)
 
-    def add(self, residual: Residual, where: str, precision: str, asked: str, swallowed: bool) -> None:
+    def add(
+        self, residual: Residual, where: str, precision: str, asked: str, swallowed: bool, instead: str = ""
+    ) -> None:
         self.worst = max(self.worst, residual.max_q)
         self.judged += residual.judged
         self.overflowed += residual.overflowed
@@ -76,7 +79,7 @@ class _Found:
             t, b, unit = residual.first
             self.code, self.diverges = "step-residual", False
             place = f"first at t={t} b={b} unit={unit} of {where}"
-            self.detail = f"residual {residual.max_q:.3g} > 4, {place}; {_explained(precision, asked)}"
+            self.detail = f"residual {residual.max_q:.3g} > 4, {place}; {instead or _explained(precision, asked)}"
         elif residual.misplaced is not None:
             t, b, unit = residual.misplaced
             self.code, self.diverges = ("nan-swallowed", True) if swallowed else ("nan-misplaced", False)
@@ -168,7 +171,19 @@ def _judge_layer(
                 and spec.nonlinearity == "relu"
                 and bool(np.isfinite(answer[residual.misplaced]))
             )
-            found.add(residual, place, precision, asked, swallowed)
+            instead = "" if residual.first is None else _other_activation(cell, inputs, start, answer, reverse)
+            found.add(residual, place, precision, asked, swallowed, instead)
+
+
+def _other_activation(
+    cell: Cell, x: NDArray[np.floating], h_0: NDArray[np.floating], y: NDArray[np.floating], reverse: bool
+) -> str:
+    """The commonest mistake: a state_dict does not say which activation it was trained with."""
+    for nonlinearity in NONLINEARITIES:
+        other = cell._replace(nonlinearity=nonlinearity)
+        if nonlinearity != cell.nonlinearity and step_residual(other, x, h_0, y, reverse=reverse).passed:
+            return f"it computes {nonlinearity}: --nonlinearity {nonlinearity}"
+    return ""
 
 
 def _explained(precision: str, asked: str) -> str:
@@ -194,7 +209,7 @@ def _distance(answers: Answers, truth: Trajectory) -> float:
 
 def _incomparable_from(output: NDArray[np.floating], truth: NDArray[np.float64]) -> int | None:
     """The first step that is off by more than a thousandth of the largest output: rounding was amplified."""
-    if not len(output):
+    if not output.size:
         return None
     with np.errstate(invalid="ignore"):
         off = np.abs(output - truth).max(axis=(1, 2)) > INCOMPARABLE * np.abs(truth).max()

@@ -1,6 +1,7 @@
 """The whole flow in two functions: export a checkpoint, verify what was exported."""
 
 import tempfile
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +92,10 @@ def verify(
     from rnn_export.report import Report
     from rnn_export.subject import subject_of_artifact, subject_of_model
 
-    named, demanded = set(runtimes), frozenset(require)
+    if not 0 < timeout <= threading.TIMEOUT_MAX:
+        raise UsageError(f"the time limit {timeout} is no number of seconds", "Give one above 0, such as 60")
+    named = {runtimes} if isinstance(runtimes, str) else set(runtimes)
+    demanded = frozenset({require} if isinstance(require, str) else require)
     wanted = [RUNTIMES.get(name) for name in sorted(named or RUNTIMES.names())]
     wanted += [RUNTIMES.get(name) for name in sorted(demanded - {runtime.name for runtime in wanted})]
     path = Path(artifact)

@@ -13,7 +13,8 @@ from rnn_export.residual import GATE, Residual, step_residual
 from rnn_export.rounding import FLOAT32, Arithmetic, Array
 from rnn_export.weights import Cell
 
-EXPLAINS = 30.0  # hardware whose accumulator differs: a hypothesis that lowers max q this much is named
+PRODUCTS = ("TF32", "bfloat16")  # computed by hardware whose accumulator differs from ours
+EXPLAINS = 30.0  # such a hypothesis is named if it lowers max q this much
 # rho of 300 networks: 10-bit 700 to 9,600, bfloat16 8,300 to 36,300, int8 4,400 to 148,000
 BANDS = (
     (600.0, "float32"),
@@ -95,18 +96,21 @@ def name_precision(
         return "float64" if double else "float32"
     if not np.isfinite(plain.max_q):  # NaN, or below zero after relu: no rounding does that
         return "WRONG"
-    candidates = [("float32", FLOAT32)] if double else []
+    # a fault that moves few elements of a float64 run by little is no float32
+    candidates = [("float32", FLOAT32)] if double and plain.spread >= SPREAD else []
     best, name = np.inf, ""
     for candidate, arithmetic in [*candidates, *hypotheses(y)]:
         found = step_residual(cell, x, h_0, y, reverse=reverse, arithmetic=arithmetic)
+        if found.judged < plain.judged:  # the operands overflow in it: what it does not judge it cannot explain
+            continue
         if found.max_q <= GATE:
             return candidate
-        if found.max_q < best:
+        if candidate in PRODUCTS and found.max_q < best:
             best, name = found.max_q, candidate
-    if best * EXPLAINS <= plain.max_q:
-        return name
     if double or plain.spread < SPREAD:
         return "WRONG"
+    if best * EXPLAINS <= plain.max_q:
+        return name
     for limit, band in BANDS:
         if plain.rho <= limit:
             return band if band != "float32" else "WRONG"

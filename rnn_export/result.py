@@ -98,7 +98,7 @@ def exit_code(results: list[Result], required: frozenset[str], demanded: frozens
 
     Returns:
         0 all passed; 1 wrong, refused, or diverging under ``strict``; 4 a runtime failed, or a demanded one is
-        absent; 5 nothing was checked. 1 outranks 4.
+        absent; 5 nothing was checked, on one required runtime or on all. 1 outranks 4.
     """
     counted = [result for result in results if result.runtime in required or result.runtime == "file"]
     wrong = _WRONG | {Status.REFUSED} | ({Status.DIVERGENCE} if strict else set())
@@ -107,4 +107,5 @@ def exit_code(results: list[Result], required: frozenset[str], demanded: frozens
     absent = {result.runtime for result in results if result.status is Status.ABSENT}
     if any(result.status in _FAILED for result in counted) or absent & demanded:
         return 4
-    return 0 if any(result.passed and result.runtime != "file" for result in counted) else 5
+    passed = {result.runtime for result in results if result.passed}
+    return 0 if required and required <= passed else 5

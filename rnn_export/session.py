@@ -114,15 +114,24 @@ class Session:
         if self._reads_weights:
             layers = [raw[f"layer_{layer}"] for layer in range(spec.num_layers)]
             return layers[:-1], np.array_equal(layers[-1], output, equal_nan=True)
-        if self._shows_layers:
-            return self._from_instrumented(feed, raw[signature.output])
+        if self._shows_layers and (shown := self._from_instrumented(feed, raw[signature.output])) is not None:
+            return shown
         if not spec.bidirectional and signature.h_0 and signature.h_n and signature.fixed_T is None and len(x):
             layers = self._step_by_step(x, h_0)
             return layers[:-1], np.array_equal(layers[-1], output, equal_nan=True)
         return None, True
 
-    def _from_instrumented(self, feed: Mapping[str, Any], shipped: Array) -> tuple[list[Array], bool]:
+    def _from_instrumented(self, feed: Mapping[str, Any], shipped: Array) -> tuple[list[Array], bool] | None:
+        """None where the runtime does not show what the copy asks it to show."""
         copy = self._run(_INSTRUMENTED, feed)
+        H, D = self.subject.weights.spec.hidden_size, self.subject.weights.spec.num_directions
+        T, B = shipped.shape[1::-1] if self.signature.batch_first else shipped.shape[:2]
+        for shown in self.subject.shown:
+            expected = (T, D, B, H) if shown.direction is None else (T, B, H)
+            if shown.name not in copy or copy[shown.name].shape != expected:
+                return None
+        if self.signature.output not in copy:
+            return None
         by_layer: list[list[Array]] = [[] for _ in range(self.subject.weights.spec.num_layers)]
         for shown in self.subject.shown:
             states = copy[shown.name]
@@ -165,4 +174,7 @@ class Session:
                 said = f"the length is declared dynamic, but {steps} of {T} steps came back: {where}"
                 raise Wrong("frozen-length", said)
         if problem := shape_problem(raw, expected, self.subject.weights.dtype):
+            h_n = raw.get(signature.h_n or "")
+            if h_n is not None and h_n.shape == (h_0.shape[0], T, h_0.shape[2]) and T != B:
+                problem += ": the model looks batch first, as --batch-first says"
             raise Wrong("missing-output" if "is missing" in problem else "wrong-shape", problem)

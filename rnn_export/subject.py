@@ -75,6 +75,8 @@ def subject_of_artifact(path: Path, scratch: Path) -> Subject:
     if weights.spec != artifact.spec:
         raise ArtifactError(f"the weights of {path} are those of {weights.spec}, not {artifact.spec}")
     model = load_model(artifact.model_path)
+    if artifact.form not in FORMS.names():
+        raise ArtifactError(f"{path} has the form {artifact.form!r}", "A newer rnn-export made it; update this one")
     problem = read_back(model, FORMS.get(artifact.form), weights)
     status = Status.MISMATCH if problem else Status.PASS
     code = "weights" if problem else ""
@@ -95,9 +97,12 @@ def subject_of_model(path: Path, weights: Weights, scratch: Path) -> Subject:
     (staged / "model.onnx").write_bytes(model.SerializeToString())
     save_weights(staged / "weights.safetensors", weights)
     held = recognise_weights(model, weights)
-    detail = f"the file holds the weights bit for bit, as the form {held} does"
-    known = (Result("file", "", "weights read back", Stage.COMPARE, Status.PASS, detail=detail),)
-    return _subject(path.name, None, weights, model, staged, scratch, known if held else ())
+    status, code = (Status.PASS, "") if held else (Status.DIVERGENCE, "weights-unknown")
+    detail = "the file holds the source's weights, bit for bit"
+    if not held:
+        detail = "the file does not hold the source's weights in any form known here: other weights, or another form"
+    finding = Result("file", "", "weights read back", Stage.COMPARE, status, code, detail=detail)
+    return _subject(path.name, None, weights, model, staged, scratch, (finding,))
 
 
 def _subject(

@@ -200,10 +200,11 @@ def _end_to_end(judgement: Judgement, ratio: float | None) -> Judgement:
 
 def _not_exercised(subject: Subject, results: list[Result]) -> list[Result]:
     """A network whose recurrence never acted is not proved, whatever else passed."""
-    passed = {result.case for result in results if result.passed}
-    for case in subject.cases:
+    names = {result.case for result in results if result.passed}
+    passed = [case for case in subject.cases if case.name in names and case.check is Check.STEPS and case.B]
+    for case in passed:
         has_state = bool(np.any(case.h_0)) or subject.signature.h_0 is None
-        if case.name in passed and case.check is Check.STEPS and case.T > 1 and has_state and (case.x < 0).any():
+        if case.T > 1 and has_state and (case.x < 0).any():
             return []
     if not passed:
         return []

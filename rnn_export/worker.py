@@ -44,10 +44,10 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
     if length > HEADER_LIMIT:
         raise ValueError(f"a header of {length} bytes")
     header = json.loads(_read(stream, length))
-    arrays = {
-        name: np.load(io.BytesIO(_read(stream, size)), allow_pickle=False)
-        for name, size in header.pop("arrays").items()
-    }
+    sizes = header.pop("arrays", None) if isinstance(header, dict) else None
+    if not isinstance(sizes, dict) or not all(isinstance(size, int) and size >= 0 for size in sizes.values()):
+        raise ValueError("a header that announces no arrays")
+    arrays = {name: np.load(io.BytesIO(_read(stream, size)), allow_pickle=False) for name, size in sizes.items()}
     return header, arrays
 
 

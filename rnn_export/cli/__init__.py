@@ -6,6 +6,8 @@ out of memory, is broken, or is absent although required; 5 nothing was checked;
 interrupted.
 """
 
+import os
+import signal
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +24,7 @@ COMMANDS = {
     "runtimes": "List the runtimes, or install one.",
     "doctor": "Check this machine, and print what a bug report needs.",
 }
-INTERNAL_ERROR, INTERRUPTED = 70, 130
+INTERNAL_ERROR, INTERRUPTED, TERMINATED = 70, 130, 143
 
 
 class LazyGroup(click.Group):
@@ -81,6 +83,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that temporary folders are removed
     try:
         code = group.main(standalone_mode=False)
     except RnnExportError as error:
@@ -91,8 +94,10 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of stdout is gone, as with `| head`: nothing is left to say
-        sys.exit(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone, as with `| head`
+        sys.exit(0)
+    except OSError as error:
+        _fail(f"{error.filename or 'standard output'}: {error.strerror}", 2)
     except Exception:
         _report_internal_error()
         sys.exit(INTERNAL_ERROR)

@@ -12,33 +12,38 @@ def command() -> None:
 
 @command.command("list")
 def list_runtimes() -> None:
-    """Every runtime: its version, where it is installed, or what to type."""
+    """Every runtime and its version, or that it is not installed."""
     from rich.table import Table
 
     from rnn_export.environments import how_to_install, installed_version, interpreter_of
     from rnn_export.runtimes import RUNTIMES
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("runtime", "version", "what it is", "install"):
+    for heading in ("runtime", "version", "what it is"):
         table.add_column(heading, no_wrap=True)
+    missing: list[str] = []
     for runtime in RUNTIMES:
         present = interpreter_of(runtime) is not None
         table.add_row(
             runtime.name,
             installed_version(runtime) if present else "",
             runtime.summary,
-            "installed" if present else how_to_install(runtime),
         )
+        if not present:
+            missing.append(how_to_install(runtime))
     console().print(table)
+    for command in missing:
+        say(f"to install: {command}")
 
 
 @command.command("install")
 @click.argument("name")
 def install_runtime(name: str) -> None:
-    """Make the environment of the runtime NAME from the pins in its file."""
+    """Make the environment of the runtime NAME."""
     from rnn_export.environments import install
     from rnn_export.runtimes import RUNTIMES
 
     runtime = RUNTIMES.get(name)
-    say(f"installing {', '.join(runtime.requires)}")
+    if runtime.own_environment:
+        say(f"installing {', '.join(runtime.requires)}")
     click.echo(f"{name}: {install(runtime)}")
