@@ -200,13 +200,15 @@ def _end_to_end(judgement: Judgement, ratio: float | None) -> Judgement:
 
 def _not_exercised(subject: Subject, results: list[Result]) -> list[Result]:
     """A network whose recurrence never acted is not proved, whatever else passed."""
+    if not all(result.status in (Status.PASS, Status.DIVERGENCE) for result in results):
+        return []  # it failed already
     names = {result.case for result in results if result.passed}
     passed = [case for case in subject.cases if case.name in names and case.check is Check.STEPS and case.B]
     for case in passed:
         has_state = bool(np.any(case.h_0)) or subject.signature.h_0 is None
         if case.T > 1 and has_state and (case.x < 0).any():
             return []
-    if not passed:
+    if not names:
         return []
     detail = "no passed case has T > 1, an initial state and negative inputs: the recurrence was not exercised"
     first = results[0]

@@ -93,6 +93,17 @@ class TestContent:
             assert np.array_equal(output, expected.astype(np.float32))
             assert np.array_equal(h_n, truth.h_n.astype(np.float32))
 
+    @pytest.mark.parametrize("gain", [1, 30])
+    def test_the_tolerance_for_other_peoples_runners_grows_with_the_outputs(self, tmp_path, gain):
+        plain = Weights.random(RNNSpec(3, 4, nonlinearity="relu"), 0)
+        weights = Weights(plain.spec, {name: array * np.float32(gain) for name, array in plain.items()})
+        path = export(weights, tmp_path / "out").path
+        outputs = [onnx.load_tensor(file) for file in path.glob("*/output_0.pb")]
+        largest = max(1.0, *(float(np.abs(numpy_helper.to_array(tensor)).max()) for tensor in outputs))
+        assert (gain == 1) == (largest < 10)
+        data = json.loads((path / "data.json").read_text())
+        assert data == {"rtol": 1e-3, "atol": pytest.approx(1e-5 * largest)}
+
     def test_the_golden_data_exercise_the_recurrence(self, master):
         tensors = [onnx.load_tensor(master / "test_data_set_0" / f"input_{k}.pb") for k in (0, 1)]
         x, h_0 = (numpy_helper.to_array(tensor) for tensor in tensors)

@@ -229,6 +229,10 @@ class TestSeveralParts:
         state |= {f"b.{k}": v for k, v in nn.GRU(3, 4).state_dict().items()}
         assert load_checkpoint(saved(tmp_path, state)).notes[0] == "recurrent part 'a'"
 
+    def test_the_bias_of_another_part_is_no_bias_of_the_rnn(self, tmp_path):
+        state = {**nn.RNN(3, 4, bias=False).state_dict(), **nn.Linear(4, 2).state_dict(prefix="head.")}
+        assert load_checkpoint(saved(tmp_path, state)).weights.spec == RNNSpec(3, 4, bias=False)
+
     def test_the_part_without_a_prefix_can_be_chosen(self, tmp_path):
         state = {**nn.RNN(3, 4).state_dict(), **{f"b.{k}": v for k, v in nn.RNN(5, 6).state_dict().items()}}
         assert load_checkpoint(saved(tmp_path, state), prefix="").weights.spec == RNNSpec(3, 4)

@@ -69,7 +69,7 @@ class TestLoading:
     def test_a_missing_file_and_a_folder_are_told_apart(self, tmp_path):
         with pytest.raises(ArtifactError, match="does not exist"):
             load_model(tmp_path / "nothing.onnx")
-        with pytest.raises(ArtifactError, match="is not a file"):
+        with pytest.raises(ArtifactError, match="is a folder"):
             load_model(tmp_path)
 
     def test_a_model_that_the_checker_refuses_is_refused(self, tmp_path):

@@ -14,9 +14,9 @@ from rnn_export.result import Result, Stage, Status
 
 LAST_LINES = {
     0: "PASSED on a",
-    1: "FAILED: a required runtime does not compute this network",
-    4: "FAILED: a required runtime did not run",
-    5: "NOTHING WAS CHECKED",
+    1: "FAILED: ",
+    4: "FAILED: ",
+    5: "NO RUNTIME WAS CHECKED",
 }
 ROWS = st.lists(
     st.builds(
@@ -118,7 +118,7 @@ class TestTable:
         rows = [row("a", Status.MISMATCH, f"T={t}", f"residual {t}.5 > 4") for t in range(1, 6)]
         rows += [row("b", Status.MISMATCH, "T=1", "residual 1e+10 > 4")]
         lines = [line for line in shown(report_of(*rows)).splitlines() if line.startswith("MISMATCH")]
-        assert lines == ["MISMATCH a, b at T=1, T=2 and 3 more cases: residual 1.5 > 4 [mismatch]"]
+        assert lines == ["MISMATCH a, b at T=1, T=2 and 3 more: residual 1.5 > 4 [mismatch]"]
 
     def test_many_findings_are_cut_and_counted(self):
         letters = "abcdefghijklmnopqr"

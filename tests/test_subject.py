@@ -108,15 +108,16 @@ class TestForeignFiles:
         onnx.save(model, tmp_path / "model.onnx")
         subject = subject_of_model(tmp_path / "model.onnx", weights, scratch)
         assert [(finding.status, finding.detail) for finding in subject.findings] == [
-            (Status.PASS, "the file holds the weights bit for bit, as the form rnn does")
+            (Status.PASS, "the file holds the source's weights, bit for bit")
         ]
         assert (subject.name, subject.form) == ("model.onnx", None)
 
-    def test_weights_that_are_not_recognised_are_no_finding(self, tmp_path, scratch):
+    def test_weights_that_are_not_recognised_are_said_and_no_fault(self, tmp_path, scratch):
         """Somebody else's transformation of them is no fault: the runtimes decide."""
         onnx.save(draw("scan", random_weights("rnn:3,4"), 18), tmp_path / "model.onnx")
         other = random_weights("rnn:3,4,seed=1")
-        assert subject_of_model(tmp_path / "model.onnx", other, scratch).findings == ()
+        (finding,) = subject_of_model(tmp_path / "model.onnx", other, scratch).findings
+        assert (finding.status, finding.code) == (Status.DIVERGENCE, "weights-unknown")
 
     def test_weights_beside_the_model_are_staged_with_it(self, tmp_path, scratch):
         weights = Weights.random(RNNSpec(3, 40), 0)

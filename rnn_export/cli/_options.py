@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Command = Callable[..., Any]
-WIDTH, LEAST_WIDTH = 160, 104  # of a pipe; of a terminal, where a folded line reads better than a cut table
+WIDTH, LEAST_WIDTH = 160, 140  # of a pipe; of a terminal, where a folded line reads better than a cut table
 
 
 def source_options(command: Command) -> Command:

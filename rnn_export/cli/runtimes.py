@@ -12,28 +12,24 @@ def command() -> None:
 
 @command.command("list")
 def list_runtimes() -> None:
-    """Every runtime and its version, or that it is not installed."""
+    """Every runtime: its version, or what to type."""
     from rich.table import Table
 
     from rnn_export.environments import how_to_install, installed_version, interpreter_of
     from rnn_export.runtimes import RUNTIMES
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("runtime", "version", "what it is"):
+    for heading in ("runtime", "version", "what it is", "install"):
         table.add_column(heading, no_wrap=True)
-    missing: list[str] = []
     for runtime in RUNTIMES:
         present = interpreter_of(runtime) is not None
         table.add_row(
             runtime.name,
             installed_version(runtime) if present else "",
             runtime.summary,
+            "installed" if present else how_to_install(runtime),
         )
-        if not present:
-            missing.append(how_to_install(runtime))
     console().print(table)
-    for command in missing:
-        say(f"to install: {command}")
 
 
 @command.command("install")

@@ -101,7 +101,7 @@ class TestComputing:
             sing(child, present.reads)
             assert re.match(r"\d+\.\d+", child.version)
 
-    @pytest.mark.parametrize("spec", [DEEP, "rnn:3,4,relu,batch-first", "rnn:3,4,relu,layers=2,no-bias"])
+    @pytest.mark.parametrize("spec", [DEEP, "rnn:3,4,relu,layers=2,batch-first", "rnn:3,4,relu,no-bias"])
     def test_every_step_of_every_layer_is_the_recurrences(self, present, spec, tmp_path):
         subject = drawn_subject(spec, tmp_path)
         names = ("T=1 B=1", "T=6 B=3", "T=10 B=8", "negative T=5 B=3", "rows T=5 B=3", "state T=5 B=3", "B=0 T=5")
