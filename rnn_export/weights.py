@@ -101,6 +101,8 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             if missing := [name for name in names if name not in arrays]:
                 raise SourceError(f"{spec} in single-matrix form needs {missing[0]}, which is missing")
             matrix = arrays[f"matrix{end}"]
+            if matrix.ndim != 2:
+                raise SourceError(f"matrix{end} has {matrix.ndim} axes, not 2")
             split[f"weight_ih{end}"], split[f"weight_hh{end}"] = matrix[:, :width], matrix[:, width:]
             if spec.bias:
                 split[f"bias_ih{end}"] = arrays[f"bias{end}"]
