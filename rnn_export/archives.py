@@ -11,23 +11,28 @@ from rnn_export.errors import SourceError
 _BLOCK = 512  # of a tar file
 
 
-def zip_entries(data: bytes) -> list[zipfile.ZipInfo]:
-    """What the directory of a zip archive lists.
+def open_zip(data: bytes, growth: int = 1) -> zipfile.ZipFile:
+    """A zip archive whose directory is whole.
 
     Raises:
-        SourceError: the directory is damaged, cut off, or lists more bytes than the file has.
+        SourceError: the directory is damaged, cut off, or its members are larger than ``growth`` times the file.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
+        archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise SourceError(f"its zip directory is damaged: {error}") from None
-    if sum(entry.file_size for entry in entries) > len(data):
-        raise SourceError("its members claim more bytes than the file has")
-    return entries
+    entries = archive.infolist()
+    if sum(entry.file_size for entry in entries) > growth * len(data):
+        raise SourceError(f"its members claim more than {growth} times the bytes of the file")
+    if len({entry.filename for entry in entries}) != len(entries):
+        raise SourceError("it has two members of one name")
+    (count,) = struct.unpack_from("<H", data, data.rfind(b"PK\x05\x06") + 10)
+    if count not in (len(entries), 0xFFFF):  # zipfile does not look; 0xFFFF says that zip64 counts
+        raise SourceError(f"its zip directory lists {len(entries)} members, but should list {count}")
+    return archive
 
 
-def zip_members(data: bytes, entries: list[zipfile.ZipInfo]) -> tuple[dict[str, memoryview], bool]:
+def stored_members(data: bytes, entries: list[zipfile.ZipInfo]) -> tuple[dict[str, memoryview], bool]:
     """Name -> bytes where they lie, and whether the archive has checksums; if so they are verified.
 
     Raises:
@@ -42,8 +47,6 @@ def zip_members(data: bytes, entries: list[zipfile.ZipInfo]) -> tuple[dict[str, 
             raise SourceError(
                 f"its member {name!r} is compressed or encrypted", "torch.save stores members as they are"
             )
-        if name in members:
-            raise SourceError(f"it has two members named {name!r}")
         raw = _stored(data, entry)
         if checked and zlib.crc32(raw) != entry.CRC:
             raise SourceError(f"its member {name!r} is damaged: the checksum does not fit")

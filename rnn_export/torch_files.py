@@ -9,17 +9,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rnn_export.archives import tar_members, zip_entries, zip_members
+from rnn_export.archives import open_zip, stored_members, tar_members
 from rnn_export.errors import SourceError
 from rnn_export.torch_storages import Storage, item_size, storage_type
-from rnn_export.torch_tensors import TensorReader
+from rnn_export.torch_tensors import Place, TensorReader
 from rnn_export.torch_tree import RecurrentModule, TreeReader
-from rnn_export.unpickling import read_pickle
+from rnn_export.unpickling import Pickle, read_pickle
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # torch.serialization: MAGIC_NUMBER, PROTOCOL_VERSION
 SAVE_AGAIN = "Save its state_dict: torch.save(model.state_dict(), FILE)"
 COPY_AGAIN = "It is damaged or incomplete; copy it again"
-_NO_CHECKSUMS = "no checksums in this file: a number that changed since it was saved cannot be noticed"
+_NO_CHECKSUMS = "no checksums in this file: what changed since it was saved may go unnoticed"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_torch_file(path: Path) -> TorchFile:
 
 def _read_zip(data: bytes) -> TorchFile:
     """torch 1.6 and newer: ``NAME/data.pkl``, ``NAME/data/KEY`` for every storage, ``NAME/byteorder``."""
-    entries = zip_entries(data)
+    entries = open_zip(data).infolist()
     names = {entry.filename for entry in entries}
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise SourceError("it is a TorchScript archive, which is a program", SAVE_AGAIN)
@@ -70,7 +70,7 @@ def _read_zip(data: bytes) -> TorchFile:
     roots = [name.removesuffix("data.pkl") for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(roots) != 1:
         raise SourceError("it is a zip archive without the data.pkl of torch.save", SAVE_AGAIN)
-    members, checked = zip_members(data, entries)
+    members, checked = stored_members(data, entries)
     order = bytes(members.get(f"{roots[0]}byteorder", b"little"))
     if order not in (b"little", b"big"):
         raise SourceError(f"its byte order is {order[:20]!r}")
@@ -80,9 +80,9 @@ def _read_zip(data: bytes) -> TorchFile:
         for name, raw in members.items()
         if name.startswith(prefix)
     }
-    root = read_pickle(io.BytesIO(members[f"{roots[0]}data.pkl"])).root
+    pickle = read_pickle(io.BytesIO(members[f"{roots[0]}data.pkl"]))
     reader = TensorReader(storages, len(data), "<" if order == b"little" else ">")
-    return _torch_file(root, reader, len(data), [] if checked else [_NO_CHECKSUMS])
+    return _torch_file(pickle, reader, len(data), [] if checked else [_NO_CHECKSUMS])
 
 
 def _read_legacy(data: bytes) -> TorchFile:
@@ -93,9 +93,9 @@ def _read_legacy(data: bytes) -> TorchFile:
     if read_pickle(stream).root != PROTOCOL:
         raise SourceError(f"its legacy protocol is not {PROTOCOL}", SAVE_AGAIN)
     read_pickle(stream)  # byte order and type sizes of the machine; the storages are little-endian on all of them
-    root, references = read_pickle(stream)
+    pickle = read_pickle(stream)
     types: dict[str, str] = {}
-    for reference in references:
+    for reference in pickle.references:
         match reference.id:
             case ("storage", kind, str(key), *_):
                 types.setdefault(key, storage_type(kind))  # the first one decides, as it does in torch
@@ -106,7 +106,7 @@ def _read_legacy(data: bytes) -> TorchFile:
         storages[key] = Storage(key, _counted(data, stream, types[key]), types[key])
     if stream.read(1):
         raise SourceError("bytes are left over behind its last storage")
-    return _torch_file(root, TensorReader(storages, len(data)), len(data), [_NO_CHECKSUMS], audit=True)
+    return _torch_file(pickle, TensorReader(storages, len(data)), len(data), [_NO_CHECKSUMS], audit=True)
 
 
 def _read_tar(data: bytes) -> TorchFile:
@@ -120,7 +120,7 @@ def _read_tar(data: bytes) -> TorchFile:
         key, _, kind = read_pickle(stream).root
         storages[f"{key:d}"] = Storage(f"{key:d}", _counted(data, stream, storage_type(kind)), storage_type(kind))
     for target, source, offset, count in read_pickle(stream).root:
-        storages[f"{target:d}"] = storages[f"{source:d}"].part(f"{target:d}", offset, count)
+        storages[f"{target:d}"] = storages[f"{source:d}"].part(offset, count)
     if stream.read(1):
         raise SourceError("bytes are left over behind its last storage")
     reader = TensorReader(storages, size)
@@ -130,11 +130,11 @@ def _read_tar(data: bytes) -> TorchFile:
         (axes,) = struct.unpack("<i4x", stream.read(8))
         lengths, strides = (struct.unpack(f"<{axes}q", stream.read(8 * axes)) for _ in range(2))
         (offset,) = struct.unpack("<q", stream.read(8))
-        reader.tensors[f"{key:d}"] = reader.view(storages[f"{storage:d}"], offset, lengths, strides)
+        reader.listed[f"{key:d}"] = Place(storages[f"{storage:d}"], offset, lengths, strides)
     if stream.read(1):
         raise SourceError("bytes are left over behind its last tensor")
-    root = read_pickle(io.BytesIO(members["pickle"])).root
-    return _torch_file(root, reader, size, [_NO_CHECKSUMS], audit=True)
+    pickle = read_pickle(io.BytesIO(members["pickle"]))
+    return _torch_file(pickle, reader, size, [_NO_CHECKSUMS], audit=True)
 
 
 def _counted(data: bytes, stream: io.BytesIO, kind: str) -> memoryview:
@@ -148,12 +148,14 @@ def _counted(data: bytes, stream: io.BytesIO, kind: str) -> memoryview:
     return memoryview(data)[begin:end]
 
 
-def _torch_file(root: Any, reader: TensorReader, size: int, notes: list[str], audit: bool = False) -> TorchFile:
+def _torch_file(pickle: Pickle, reader: TensorReader, size: int, notes: list[str], audit: bool = False) -> TorchFile:
     tree = TreeReader(reader, size)
-    tree.read(root)
+    tree.read(pickle.root)
     if tree.too_deep:
         notes.append("parts that are nested deeper than 100 levels were not read")
-    if audit:  # the one trace that a damaged size or stride leaves where there are no checksums
+    if audit:  # the one trace that a damaged name, size or stride leaves where there are no checksums
+        for made in pickle.made:
+            reader.tensor(made)  # an optimizer's too
         for key, (unreached, length) in reader.unreached().items():
             notes.append(
                 f"{unreached} of {length} numbers in storage {key[:40]!r} belong to no tensor: sliced, or damaged"

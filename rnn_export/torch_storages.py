@@ -32,13 +32,14 @@ STORAGE_TYPES = {
 
 
 class Storage(NamedTuple):
-    """The bytes of one storage as they lie in the file."""
+    """The bytes of one storage as they lie in the file, or of a part of it."""
 
     key: str
     raw: memoryview
     type: str  # numpy's name, or bfloat16
+    start: int = 0  # of a part: its first element in the whole
 
-    def part(self, key: str, offset: int, count: int) -> "Storage":
+    def part(self, offset: int, count: int) -> "Storage":
         """Some of its elements, as the legacy formats share them.
 
         Raises:
@@ -47,7 +48,8 @@ class Storage(NamedTuple):
         width = item_size(self.type)
         if not 0 <= offset <= offset + count <= len(self.raw) // width:
             raise SourceError(f"it has a view beyond the end of storage {self.key[:80]!r}")
-        return Storage(key, self.raw[offset * width : (offset + count) * width], self.type)
+        raw = self.raw[offset * width : (offset + count) * width]
+        return Storage(self.key, raw, self.type, self.start + offset)
 
 
 def storage_type(kind: object) -> str:

@@ -37,11 +37,10 @@ class Tensor(NamedTuple):
     remark: str = ""
 
 
-class View(NamedTuple):
-    """Where a tensor lies in its storage, in elements."""
+class Place(NamedTuple):
+    """Where a tensor lies in a storage; offset and stride count elements."""
 
-    storage: str
-    length: int
+    storage: Storage
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -55,16 +54,16 @@ class TensorReader:
         size: bytes of the file, which bound what its tensors may claim.
         byte_order: of the storages, little or big.
 
-    ``tensors`` is empty but for the legacy tar format, which keeps its tensors outside the pickle, by number.
+    ``listed`` is for the legacy tar format, whose pickle refers to tensors by number.
     """
 
     def __init__(self, storages: Mapping[str, Storage], size: int, byte_order: Literal["<", ">"] = "<") -> None:
         self.storages = storages
-        self.tensors: dict[str, Tensor] = {}
-        self.views: list[View] = []
+        self.listed: dict[str, Place] = {}
+        self._places: list[Place] = []
         self._byte_order = byte_order
         self._left = _REPEATS * size
-        self._arrays: dict[tuple[str, str], NDArray[Any]] = {}
+        self._arrays: dict[tuple[str, str, int, int], NDArray[Any]] = {}
         self._known: dict[int, Tensor | None] = {}
 
     def tensor(self, value: object) -> Tensor | None:
@@ -73,9 +72,7 @@ class TensorReader:
         Raises:
             SourceError: the tensor does not fit its storage, or all of them claim more than the file can hold.
         """
-        if isinstance(value, Persistent):
-            return self.tensors.get(value.id) if isinstance(value.id, str) else None
-        if not isinstance(value, Made):
+        if not isinstance(value, Made | Persistent):
             return None
         if id(value) not in self._known:  # the tree keeps every record alive, so no id is used twice
             self._known[id(value)] = self._rebuilt(value)
@@ -83,8 +80,10 @@ class TensorReader:
 
     def _rebuilt(self, value: Any) -> Tensor | None:
         for _ in range(_NESTING):
-            if isinstance(value, Persistent):
-                return self.tensor(value)
+            if isinstance(value, Persistent) and isinstance(value.id, str):
+                if value.id not in self.listed:
+                    raise SourceError(f"it refers to a tensor {value.id[:80]!r} that is not there")
+                return self.view(*self.listed[value.id])
             if not isinstance(value, Made):
                 return None
             match value.maker, value.args:
@@ -124,7 +123,7 @@ class TensorReader:
             raise SourceError(f"the {len(storage.raw)} bytes of its storage {key[:80]!r} are not what its tensors need")
         if views and views[0] is not None:
             _, offset, count = views[0]
-            return storage.part(f"{key} from {offset:d} to {offset + count:d}", offset, count)
+            return storage.part(offset, count)
         return storage
 
     def view(self, storage: Storage, offset: object, size: object, stride: object) -> Tensor:
@@ -148,21 +147,24 @@ class TensorReader:
         self._left -= count * flat.itemsize
         if self._left < 0:
             raise SourceError(f"its tensors claim more than {_REPEATS} times the bytes of the file")
-        view = View(storage.key, len(flat), start, lengths, steps)
-        self.views.append(view)
-        return Tensor(_strided(flat, view), _WIDENED if storage.type == "bfloat16" else "")
+        self._places.append(Place(storage, start, lengths, steps))
+        return Tensor(_strided(flat, start, lengths, steps), _WIDENED if storage.type == "bfloat16" else "")
 
     def unreached(self) -> dict[str, tuple[int, int]]:
-        """storage -> (how many of its elements belong to no tensor, of how many), of storages that have tensors."""
-        reached: dict[str, NDArray[np.bool_]] = {}
-        for view in self.views:
-            _strided(reached.setdefault(view.storage, np.zeros(view.length, bool)), view)[...] = True
-        counts = {key: (len(mask) - int(mask.sum()), len(mask)) for key, mask in reached.items()}
+        """storage -> (how many of its elements belong to no tensor that was found, of how many)."""
+        masks = {
+            whole.key: np.zeros(len(whole.raw) // item_size(whole.type), bool)
+            for whole in self.storages.values()
+            if not whole.start
+        }
+        for storage, offset, size, stride in self._places:
+            _strided(masks[storage.key], storage.start + offset, size, stride)[...] = True
+        counts = {key: (len(mask) - int(mask.sum()), len(mask)) for key, mask in masks.items()}
         return {key: count for key, count in counts.items() if count[0]}
 
     def _array(self, storage: Storage) -> NDArray[Any]:
         """All elements of a storage (numel,), in this machine's byte order; copied only where that has to change."""
-        place = (storage.key, storage.type)
+        place = (storage.key, storage.type, storage.start, len(storage.raw))
         if place not in self._arrays:
             kind = "uint16" if storage.type == "bfloat16" else storage.type
             stored = np.frombuffer(storage.raw, np.dtype(kind).newbyteorder(self._byte_order))
@@ -184,7 +186,7 @@ def _sizes(value: object) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _strided(flat: NDArray[Any], view: View) -> NDArray[Any]:
+def _strided(flat: NDArray[Any], offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> NDArray[Any]:
     # numpy checks once more that the view stays inside its buffer; the stride of an axis of one element is never used.
-    steps = [step * flat.itemsize if length > 1 else 0 for length, step in zip(view.size, view.stride, strict=True)]
-    return np.ndarray(view.size, flat.dtype, flat, view.offset * flat.itemsize, steps)
+    steps = [step * flat.itemsize if length > 1 else 0 for length, step in zip(size, stride, strict=True)]
+    return np.ndarray(size, flat.dtype, flat, offset * flat.itemsize, steps)

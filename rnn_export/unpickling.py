@@ -44,10 +44,11 @@ class Made:
 
 
 class Pickle(NamedTuple):
-    """One pickle: its root, and every reference out of it in the order of the file."""
+    """One pickle: its root, and in the order of the file every reference out of it and everything made."""
 
     root: Any
     references: list[Persistent]
+    made: list[Made]
 
 
 _LITERALS = {
@@ -74,7 +75,7 @@ def read_pickle(stream: io.BytesIO) -> Pickle:
     try:
         for opcode, argument, _ in pickletools.genops(stream):
             machine.step(opcode.name, argument)
-        return Pickle(machine.stack.pop(), machine.references)
+        return Pickle(machine.stack.pop(), machine.references, machine.made)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, Warning) as error:
         # What a stack of unforeseen types can raise, and what codecs warns of in a damaged string.
         reason = str(error) or type(error).__name__
@@ -87,6 +88,7 @@ class _Machine:
         self.below: list[list[Any]] = []  # the stacks under each MARK
         self.memo: dict[int, Any] = {}
         self.references: list[Persistent] = []
+        self.made: list[Made] = []
 
     def step(self, name: str, argument: Any) -> None:
         stack = self.stack
@@ -145,16 +147,15 @@ class _Machine:
                 stack.append(_global(module, qualified))
             case "REDUCE" | "NEWOBJ":
                 maker, args = self.popped(2)
-                stack.append(_made(maker, args))
+                self.make(maker, args)
             case "NEWOBJ_EX":
                 maker, args, _ = self.popped(3)
-                stack.append(_made(maker, args))
+                self.make(maker, args)
             case "INST":
-                args = tuple(self.since_mark())
-                self.push(_made(_global(*argument.split(" ", 1)), args))
+                self.make(_global(*argument.split(" ", 1)), tuple(self.since_mark()))
             case "OBJ":
                 maker, *rest = self.since_mark()
-                self.push(_made(maker, tuple(rest)))
+                self.make(maker, tuple(rest))
             case "BUILD":
                 (state,) = self.popped(1)
                 if not isinstance(stack[-1], Made):
@@ -188,6 +189,12 @@ class _Machine:
         self.references.append(Persistent(target))
         self.push(self.references[-1])
 
+    def make(self, maker: Any, args: Any) -> None:
+        if not isinstance(args, tuple):
+            raise ValueError("it calls without a tuple of arguments")
+        self.made.append(Made(_maker_name(maker, args), args))
+        self.push(self.made[-1])
+
 
 def printable(name: str) -> str:
     """A name that may be shown on a terminal: no control characters and no half of a surrogate pair."""
@@ -198,16 +205,13 @@ def _global(module: str, name: str) -> Global:
     return Global(printable(f"{module}.{name}"))
 
 
-def _made(maker: Any, args: Any) -> Made:
-    if not isinstance(args, tuple):
-        raise ValueError("it calls without a tuple of arguments")
+def _maker_name(maker: Any, args: tuple[Any, ...]) -> str:
     if isinstance(maker, Persistent) and isinstance(maker.id, tuple):
         # The legacy formats hand out a class as a reference that carries the class's source text.
         maker = next((part for part in maker.id[:2] if isinstance(part, Global)), None)
-    name = maker.name if isinstance(maker, Global) else ""
-    if name in _RECONSTRUCTORS and args and isinstance(args[0], Global):
-        name = args[0].name
-    return Made(name, args)
+    if isinstance(maker, Global) and maker.name in _RECONSTRUCTORS and args:
+        maker = args[0]
+    return maker.name if isinstance(maker, Global) else ""
 
 
 def _add(target: Any, items: Sequence[Any]) -> None:
