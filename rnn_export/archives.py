@@ -11,19 +11,17 @@ from rnn_export.errors import SourceError
 _BLOCK = 512  # of a tar file
 
 
-def open_zip(data: bytes, growth: int = 1) -> zipfile.ZipFile:
+def open_zip(data: bytes) -> zipfile.ZipFile:
     """A zip archive whose directory is whole.
 
     Raises:
-        SourceError: the directory is damaged, cut off, or its members are larger than ``growth`` times the file.
+        SourceError: the directory is damaged or cut off.
     """
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise SourceError(f"its zip directory is damaged: {error}") from None
     entries = archive.infolist()
-    if sum(entry.file_size for entry in entries) > growth * len(data):
-        raise SourceError(f"its members claim more than {growth} times the bytes of the file")
     if len({entry.filename for entry in entries}) != len(entries):
         raise SourceError("it has two members of one name")
     (count,) = struct.unpack_from("<H", data, data.rfind(b"PK\x05\x06") + 10)
@@ -36,21 +34,21 @@ def stored_members(data: bytes, entries: list[zipfile.ZipInfo]) -> tuple[dict[st
     """Name -> bytes where they lie, and whether the archive has checksums; if so they are verified.
 
     Raises:
-        SourceError: a member is damaged, or is compressed or encrypted, which torch does not do.
+        SourceError: a member is damaged, compressed or encrypted, or they claim more bytes than the file has.
     """
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+            raise SourceError(f"its member {entry.filename!r} is compressed or encrypted", "torch.save does neither")
+    if sum(entry.file_size for entry in entries) > len(data):
+        raise SourceError("its members claim more bytes than the file has")
     # torch.serialization.set_crc32_options(False) writes zeros; damage does not turn every checksum into zero.
     checked = any(entry.CRC for entry in entries)
     members: dict[str, memoryview] = {}
     for entry in entries:
-        name = entry.filename
-        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            raise SourceError(
-                f"its member {name!r} is compressed or encrypted", "torch.save stores members as they are"
-            )
         raw = _stored(data, entry)
         if checked and zlib.crc32(raw) != entry.CRC:
-            raise SourceError(f"its member {name!r} is damaged: the checksum does not fit")
-        members[name] = raw
+            raise SourceError(f"its member {entry.filename!r} is damaged: the checksum does not fit")
+        members[entry.filename] = raw
     return members, checked
 
 

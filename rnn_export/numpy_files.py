@@ -16,6 +16,7 @@ from rnn_export.errors import SourceError
 
 _COPY_AGAIN = "It is damaged or incomplete; copy it again"
 _GROWTH = 100  # trained weights deflate to no less than a half; DEFLATE could make a thousandfold of nothing
+_ANYWAY = 2**24  # bytes that a small file may grow to, since zeros deflate well
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -23,10 +24,13 @@ def read_npz(path: Path) -> dict[str, NDArray[Any] | None]:
     """The arrays of a file of ``numpy.savez`` or ``savez_compressed``, by name; None for one of Python objects.
 
     Raises:
-        SourceError: the file is missing, damaged or no .npz, or grows by more than 100 times when it is inflated.
+        SourceError: the file is missing, damaged or no .npz, or inflates to more than 100 times its size.
     """
     try:
-        archive = open_zip(path.read_bytes(), _GROWTH)
+        data = path.read_bytes()
+        archive = open_zip(data)
+        if sum(entry.file_size for entry in archive.infolist()) > max(_ANYWAY, _GROWTH * len(data)):
+            raise SourceError(f"it would grow more than {_GROWTH} times", "Save it again with numpy.savez")
         return {entry.filename.removesuffix(".npy"): _array(archive, entry) for entry in archive.infolist()}
     except SourceError as error:
         raise SourceError(f"{path} cannot be read: {error.args[0]}", error.hint or _COPY_AGAIN) from None
