@@ -152,14 +152,19 @@ class TensorReader:
 
     def unreached(self) -> dict[str, tuple[int, int]]:
         """storage -> (how many of its elements belong to no tensor that was found, of how many)."""
-        masks = {
-            whole.key: np.zeros(len(whole.raw) // item_size(whole.type), bool)
-            for whole in self.storages.values()
-            if not whole.start
-        }
+        sizes: dict[str, int] = {}  # in bytes, of whole storages
+        counts: dict[str, tuple[int, int]] = {}
+        for storage in self.storages.values():
+            width = item_size(storage.type)
+            sizes[storage.key] = max(sizes.get(storage.key, 0), storage.start * width + len(storage.raw))
+            counts[storage.key] = (sizes[storage.key] // width, sizes[storage.key] // width)
+        masks: dict[str, NDArray[np.bool_]] = {}
         for storage, offset, size, stride in self._places:
-            _strided(masks[storage.key], storage.start + offset, size, stride)[...] = True
-        counts = {key: (len(mask) - int(mask.sum()), len(mask)) for key, mask in masks.items()}
+            count = sizes[storage.key] // item_size(storage.type)
+            mask = masks.setdefault(storage.key, np.zeros(count, bool))
+            if len(mask) == count:  # of two types for one storage the first is enough
+                _strided(mask, storage.start + offset, size, stride)[...] = True
+        counts |= {key: (len(mask) - int(mask.sum()), len(mask)) for key, mask in masks.items()}
         return {key: count for key, count in counts.items() if count[0]}
 
     def _array(self, storage: Storage) -> NDArray[Any]:

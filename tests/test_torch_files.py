@@ -92,10 +92,11 @@ class TestTensors:
         assert_same(read_torch_file(save(state)), state)
 
     @pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64"])
-    def test_types_that_torch_keeps_as_untyped_bytes(self, tmp_path, dtype):
+    def test_types_that_torch_keeps_as_untyped_bytes(self, save, dtype):
         state = {"a": torch.arange(6).to(getattr(torch, dtype)).reshape(2, 3)}
-        torch.save(state, tmp_path / "a.pt")
-        assert_same(read_torch_file(tmp_path / "a.pt"), state)
+        found = read_torch_file(save(state))
+        assert_same(found, state)
+        assert not any("damaged" in note for note in found.notes)
 
     def test_bfloat16_is_widened_and_said(self, save):
         state = {"a": torch.randn(8, 3, dtype=torch.bfloat16), "b": torch.randn(2)}
@@ -183,6 +184,58 @@ class TestTensors:
         found = read_torch_file(tmp_path / "a.pt")
         assert_same(found, state)
         assert any("no checksums" in note for note in found.notes)
+
+
+def legacy_tensor(
+    kind: str, key: int, storage: int, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
+) -> bytes:
+    """An entry of the member ``tensors`` of a legacy tar file."""
+    head = b"(" + hostile.body(key) + hostile.body(storage) + hostile.name("torch", kind) + b"t."
+    axes = len(size)
+    return head + struct.pack(f"<i4x{axes}q{axes}qq", axes, *size, *stride, offset)
+
+
+class TestSharedStoragesOfTheLegacyFormats:
+    numbers = np.arange(10, dtype=np.float32)
+
+    def test_tar(self, tmp_path):
+        storages = (
+            hostile.number(1) + b"(" + hostile.body(1) + hostile.body("cpu") + hostile.name("torch", "FloatStorage")
+        )
+        storages += (
+            b"t." + struct.pack("<q", 10) + self.numbers.tobytes() + hostile.pickle.dumps([(2, 1, 0, 4), (3, 1, 4, 6)])
+        )
+        tensors = hostile.number(3) + legacy_tensor("FloatTensor", 11, 1, 0, (10,), (1,))
+        tensors += legacy_tensor("FloatTensor", 12, 2, 0, (2, 2), (1, 2))
+        tensors += legacy_tensor("FloatTensor", 13, 3, 1, (5,), (1,))
+        whole = b"}" + b"".join(hostile.body(key) + hostile.body(str(key)) + b"Qs" for key in (11, 12, 13)) + b"."
+        path = tmp_path / "a.pt"
+        path.write_bytes(hostile.tarred(storages=storages, tensors=tensors, pickle=whole))
+        found = read_torch_file(path)
+        np.testing.assert_array_equal(found.tensors["11"], self.numbers)
+        np.testing.assert_array_equal(found.tensors["12"], [[0, 2], [1, 3]])
+        np.testing.assert_array_equal(found.tensors["13"], self.numbers[5:])
+        assert len(found.notes) == 1
+        path.write_bytes(
+            hostile.tarred(storages=storages, tensors=tensors, pickle=b"}" + hostile.body("w") + b"\x8c\x0214Qs.")
+        )
+        with pytest.raises(SourceError, match="tensor '14' that is not there"):
+            read_torch_file(path)
+
+    def test_stream(self, tmp_path):
+        def view(offset: int, count: int) -> bytes:
+            return tensor_of(
+                0, (count,), (1,), storage=("storage", None, "7", "cpu", 10, (str(offset), offset, count))
+            )[1:-2]
+
+        whole = b"}" + view(0, 4).replace(hostile.body("w"), hostile.body("a"), 1) + b"s" + view(4, 6) + b"s."
+        head = hostile.number(hostile.MAGIC) + hostile.number(hostile.PROTOCOL) + hostile.pickle.dumps({})
+        path = tmp_path / "a.pt"
+        path.write_bytes(head + whole + hostile.pickle.dumps(["7"]) + struct.pack("<q", 10) + self.numbers.tobytes())
+        found = read_torch_file(path)
+        np.testing.assert_array_equal(found.tensors["a"], self.numbers[:4])
+        np.testing.assert_array_equal(found.tensors["w"], self.numbers[4:])
+        assert len(found.notes) == 1
 
 
 class TestTree:
