@@ -23,6 +23,7 @@ _PARAMETER = re.compile(
     r"(?P<prefix>(?:.*\.)?)(?P<kind>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh|matrix|bias)"
     r"(?:_l(?P<layer>[0-9]{1,4})(?P<reverse>_reverse)?)?"
 )
+_NOT_FLOAT = "is not float32 or float64"
 _UNSEEN = ("nonlinearity", "batch_first")  # what no shape shows
 _GATES = {4: "an LSTM", 3: "a GRU"}  # rows of weight_hh / hidden_size
 
@@ -84,9 +85,10 @@ def save_weights(path: Path, weights: Weights) -> None:
 
 
 class _Contents(NamedTuple):
-    """What a file holds; a tensor that cannot be exported is None."""
+    """What a file holds: what can be exported, and why the rest of its tensors cannot."""
 
     tensors: Mapping[str, Any]
+    refused: Mapping[str, str] = MappingProxyType({})
     metadata: Mapping[str, str] = MappingProxyType({})
     modules: Mapping[str, RecurrentModule] = MappingProxyType({})
     notes: tuple[str, ...] = ()
@@ -106,10 +108,12 @@ def _read(path: Path) -> _Contents:
             f"{path} is not a .safetensors, .pt, .pth or .npz file", f"A random network is written {SPEC_SYNTAX}"
         )
     contents = readers[path.suffix](path)
-    for name, tensor in contents.tensors.items():
-        if tensor is None and _PARAMETER.fullmatch(name):
-            raise SourceError(f"{path.name}: {name} is not float32 or float64", "Convert it: tensor.float()")
-    return contents._replace(tensors={name: tensor for name, tensor in contents.tensors.items() if tensor is not None})
+    named = {name: match for name in (*contents.tensors, *contents.refused) if (match := _PARAMETER.fullmatch(name))}
+    recurrent = {match["prefix"] for match in named.values() if match["kind"] in ("weight_hh", "matrix")}
+    for name, reason in contents.refused.items():
+        if name in named and named[name]["prefix"] in recurrent:
+            raise SourceError(f"{path.name}: {name} {reason}", "Convert it: tensor.float()")
+    return contents
 
 
 def _read_safetensors(path: Path) -> _Contents:
@@ -118,8 +122,9 @@ def _read_safetensors(path: Path) -> _Contents:
     try:
         with safe_open(path, framework="np") as file:
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-            tensors = {name: file.get_tensor(name) if kind in ("F32", "F64") else None for name, kind in kinds.items()}
-            return _Contents(tensors, file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name, kind in kinds.items() if kind in ("F32", "F64")}
+            refused = {name: _NOT_FLOAT for name in kinds if name not in tensors}
+            return _Contents(tensors, refused, file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise SourceError(f"{path} cannot be read: {error}", "It is damaged or incomplete; copy it again") from None
 
@@ -128,22 +133,19 @@ def _read_torch(path: Path) -> _Contents:
     file = read_torch_file(path)
     if not file.tensors and not file.remarks:
         raise SourceError(f"{path} holds no tensors", SAVE_AGAIN)
-    for name, remark in file.remarks.items():
-        if name not in file.tensors and _PARAMETER.fullmatch(name):
-            raise SourceError(f"{path.name}: {name} {remark}", "Save it as a plain float32 tensor")
-    widened = file.remarks  # float32 here is not what the network was computed in
-    tensors = {
-        name: tensor if tensor.dtype.name in FLOATS and name not in widened else None
-        for name, tensor in file.tensors.items()
-    }
-    return _Contents(tensors, modules=file.modules, notes=file.notes)
+    contents = _floats(file.tensors)
+    tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in file.remarks}
+    unread = {name: _NOT_FLOAT if name in file.tensors else remark for name, remark in file.remarks.items()}
+    return _Contents(tensors, {**contents.refused, **unread}, modules=file.modules, notes=file.notes)
 
 
 def _read_npz(path: Path) -> _Contents:
-    arrays = read_npz(path)
-    return _Contents(
-        {name: array if array is not None and array.dtype.name in FLOATS else None for name, array in arrays.items()}
-    )
+    return _floats(read_npz(path))
+
+
+def _floats(arrays: Mapping[str, Any]) -> _Contents:
+    tensors = {name: array for name, array in arrays.items() if array is not None and array.dtype.name in FLOATS}
+    return _Contents(tensors, {name: _NOT_FLOAT for name in arrays if name not in tensors})
 
 
 def _recurrent_parts(tensors: Mapping[str, Any]) -> dict[str, str]:

@@ -86,6 +86,12 @@ class TestWhichPart:
         for name, tensor in network.state_dict().items():
             np.testing.assert_array_equal(found.weights[name], tensor.numpy())
 
+    def test_other_parts_may_be_of_any_type(self, tmp_path):
+        state = {"rnn": nn.RNN(3, 4).state_dict(), "head": nn.Linear(4, 2).half().state_dict(), "step": torch.tensor(3)}
+        assert load(tmp_path, state).weights.spec.hidden_size == 4
+        with pytest.raises(SourceError, match=r"b\.weight_ih_l0 is not float32"):
+            load(tmp_path, {"a": nn.RNN(3, 4), "b": nn.RNN(3, 4).half()})
+
     def test_several_are_listed(self, tmp_path):
         with pytest.raises(SourceError, match=r"2 recurrent parts. Choose with --prefix: a, module\.b"):
             load(tmp_path, {"a": nn.RNN(3, 4), "module": {"b": nn.RNN(2, 3)}})
