@@ -47,6 +47,7 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         self._arrays: dict[str, NDArray[np.floating]] = {}
         for name, shape in shapes.items():
             array = np.array(arrays[name], order="C")
+            array = array.astype(array.dtype.newbyteorder("="), copy=False)
             if array.shape != shape:
                 raise SourceError(f"{name} has shape {array.shape}, but {spec} needs {shape}")
             if not np.isfinite(array).all():
@@ -92,17 +93,22 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         """From ``matrix_l0`` (H, I+H) and ``bias_l0`` (H,), ...: the bias becomes bias_ih, bias_hh is zero.
 
         Raises:
-            SourceError: a name is missing, or a shape does not fit the spec.
+            SourceError: a name is missing or unknown, or a shape does not fit the spec.
         """
         split: dict[str, NDArray[np.floating]] = {}
+        expected = {f"{kind}{suffix(*cell)}" for cell in spec.cells() for kind in ("matrix", "bias")}
+        unknown = sorted(set(arrays) - {name for name in expected if spec.bias or name.startswith("matrix")})
+        if unknown:
+            raise SourceError(f"{spec} in single-matrix form has no parameter {unknown[0]}")
         for layer, direction in spec.cells():
             end, width = suffix(layer, direction), spec.layer_input_size(layer)
             names = [f"matrix{end}"] + ([f"bias{end}"] if spec.bias else [])
             if missing := [name for name in names if name not in arrays]:
                 raise SourceError(f"{spec} in single-matrix form needs {missing[0]}, which is missing")
             matrix = arrays[f"matrix{end}"]
-            if matrix.ndim != 2:
-                raise SourceError(f"matrix{end} has {matrix.ndim} axes, not 2")
+            if matrix.shape != (spec.hidden_size, width + spec.hidden_size):
+                needed = (spec.hidden_size, width + spec.hidden_size)
+                raise SourceError(f"matrix{end} has shape {matrix.shape}, but {spec} needs {needed}")
             split[f"weight_ih{end}"], split[f"weight_hh{end}"] = matrix[:, :width], matrix[:, width:]
             if spec.bias:
                 split[f"bias_ih{end}"] = arrays[f"bias{end}"]

@@ -119,7 +119,7 @@ class TestWhichPart:
                     "matrix_l1": torch.zeros(4),
                     "bias_l1": torch.zeros(4),
                 },
-                "matrix_l1 has 1 axes",
+                "matrix_l1 has shape",
             ),
             (
                 {
