@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_export.checkpoint import Checkpoint, load_checkpoint, save_weights
-from rnn_export.errors import ArtifactError
+from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.folder import heal, replace_folder
 from rnn_export.oracle import run_oracle
 from rnn_export.spec import RNNSpec
@@ -84,12 +84,12 @@ class Artifact:
 
 
 def is_artifact(path: Path) -> bool:
-    """Whether a folder says that it is an artifact, whole or not."""
+    """Whether a folder is an artifact, whole or damaged, and holds nothing of anybody else's."""
     try:
-        _read_manifest(path)
+        files = set(_read_manifest(path)["files"]) | {MANIFEST}
     except ArtifactError:
         return False
-    return True
+    return all(_relative(file, path) in files for file in _files(path))
 
 
 def write_artifact(
@@ -172,6 +172,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         if manifest["schema"] != SCHEMA:
             raise ArtifactError(f"{path} has manifest schema {manifest['schema']}, not {SCHEMA}", again)
         seal = manifest.pop("sha256")
+        RNNSpec.from_dict(manifest["spec"])
+        fields = (manifest["files"], dict), (manifest["form"], str), (manifest["opset"], int)
+        if not all(isinstance(value, kind) for value, kind in fields):
+            raise ValueError("files, form or opset is of another kind")
+    except SourceError as error:
+        raise ArtifactError(f"the manifest of {path} is damaged: {error}", again) from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"the manifest of {path} is damaged: {error}", again) from None
     # Byte for byte what write_artifact writes, so that no bit of it can change unseen.

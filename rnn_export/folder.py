@@ -26,7 +26,10 @@ def replace_folder(final: Path, fill: Callable[[Path], None], is_ours: Callable[
     try:
         heal(final)
         if final.exists() and not (final.is_dir() and (is_ours(final) or not any(final.iterdir()))):
-            raise OutputError(f"{final} exists and is not an artifact of rnn-export", "Choose another -o; it was kept")
+            raise OutputError(
+                f"{final} exists and is not an artifact of rnn-export, or holds other files",
+                "Choose another -o; it was kept",
+            )
         final.parent.mkdir(parents=True, exist_ok=True)
         with _new_folder(final) as new:
             fill(new)
@@ -47,14 +50,17 @@ def heal(final: Path) -> None:
     if not final.name or not final.parent.is_dir():
         return
     old = _aside(final)
+    # no pattern: the name may hold brackets
+    strays = [path for path in final.parent.iterdir() if path.name.startswith(_beside(final, "new-"))]
+    if any(_in_use(stray) for stray in strays):
+        return  # somebody is between the two renames, or about to be
     if old.exists():
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.rename(final)
-    for name in os.listdir(final.parent):  # noqa: PTH208  # no pattern: the name may hold brackets
-        if name.startswith(_beside(final, "new-")) and not _in_use(stray := final.parent / name):
-            shutil.rmtree(stray, ignore_errors=True)
+    for stray in strays:
+        shutil.rmtree(stray, ignore_errors=True)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,9 @@ def read_back(model: onnx.ModelProto, form: Form, weights: Weights) -> str:
     found, expected = weight_tensors(model), form.constants(weights)
     for name, array in expected.items():
         if name not in found:
-            # torch's exporter leaves out a bias of zeros, and writes equal tensors once
-            if not array.any() or any(_same_bits(found[other], array) for other in expected if other in found):
+            if form.merges_constants and (
+                not array.any() or any(_same_bits(found[other], array) for other in expected if other in found)
+            ):
                 continue
             return f"{name} is not in the file"
         if not _same_bits(found[name], array):
@@ -158,11 +159,8 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
     shown: list[LayerOutput] = []
     if len(rnns) == spec.num_layers and not scans:
         shown = [LayerOutput(node.output[0], index, None) for index, node in enumerate(rnns)]
-    elif len(scans) == len(spec.cells()) and not rnns:
-        D = spec.num_directions
-        for first in range(0, len(scans), D):  # a file may list a layer's reverse direction first
-            scans[first : first + D] = sorted(scans[first : first + D], key=_runs_in_reverse)
-        for node, (layer, direction) in zip(scans, spec.cells(), strict=True):
+    elif len(scans) == len(spec.cells()) and not rnns and (order := _cells_in_order(model.graph, scans, spec)):
+        for node, (layer, direction) in zip(order, spec.cells(), strict=True):
             flipped = direction == 1 and not _runs_in_reverse(node)
             shown.append(LayerOutput(node.output[-1], layer, direction, flipped))
     if not shown or any(not value.name for value in shown):
@@ -206,6 +204,25 @@ def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, NDArray[Any]]]:
                     yield node.output[0], numpy_helper.to_array(attribute.t)
 
 
+def _cells_in_order(graph: onnx.GraphProto, scans: list[onnx.NodeProto], spec: RNNSpec) -> list[onnx.NodeProto] | None:
+    """The Scans in the order of h_0's rows, which a file need not list them in; None where that is not clear.
+
+    The row is the constant index of the Gather that feeds the Scan's initial state.
+    """
+    if spec.num_directions == 1 and not any(node.op_type == "Gather" for node in graph.node):
+        return scans  # a layer reads the one below it, so the file lists them from below
+    constants = dict(_constants(graph))
+    gathers = {node.output[0]: node for node in graph.node if node.op_type == "Gather" and len(node.input) == 2}
+    rows: dict[int, onnx.NodeProto] = {}
+    for scan in scans:
+        gather = gathers.get(scan.input[0])
+        index = constants.get(gather.input[1]) if gather is not None else None
+        if index is None or index.size != 1:
+            return None
+        rows[int(index.reshape(-1)[0])] = scan
+    return [rows[row] for row in sorted(rows)] if sorted(rows) == list(range(len(scans))) else None
+
+
 def _runs_in_reverse(node: onnx.NodeProto) -> bool:
     return any(item.name == "scan_output_directions" and list(item.ints)[-1:] == [1] for item in node.attribute)
 
@@ -234,9 +251,3 @@ def _difference(found: NDArray[Any], expected: Any) -> str:
 
 def _digest(array: NDArray[Any]) -> tuple[str, tuple[int, ...], str]:
     return array.dtype.name, array.shape, hashlib.sha256(array.tobytes()).hexdigest()
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators."""
-    versions: Mapping[str, int] = {item.domain: item.version for item in model.opset_import}
-    return versions.get("", versions.get("ai.onnx", 0))

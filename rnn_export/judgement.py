@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_export.oracle import Trajectory
-from rnn_export.precision import name_precision
-from rnn_export.residual import Residual, step_residual
-from rnn_export.rounding import FLOAT32, FLOAT64
+from rnn_export.precision import judge_as_asked
+from rnn_export.residual import Residual
 from rnn_export.spec import NONLINEARITIES
 from rnn_export.weights import Cell, Weights
 
@@ -70,12 +69,11 @@ class _Found:
         self.judged += residual.judged
         self.overflowed += residual.overflowed
         self.blind = max(self.blind, residual.blind)
-        coarse_as_asked = asked == "TF32" and precision in TEN_BIT
         if not self.precision or not residual.passed:
             self.precision = precision
         if self.code and not self.diverges:
             return
-        if residual.first is not None and not coarse_as_asked:
+        if residual.first is not None:
             t, b, unit = residual.first
             self.code, self.diverges = "step-residual", False
             place = f"first at t={t} b={b} unit={unit} of {where}"
@@ -112,9 +110,7 @@ def judge(
     if layers is None and weights.spec.num_layers == 1:
         layers = [answers.output]
     if layers is None:
-        if not finite and not np.array_equal(np.isnan(answers.output), np.isnan(truth.output)):
-            return Judgement("nan-misplaced", "NaN is not where IEEE arithmetic puts it")
-        return Judgement(max_abs=max_abs)
+        return Judgement(max_abs=max_abs) if finite else _placed(answers, truth)
     found = _Found()
     for layer, states in enumerate(layers):
         below = x if layer == 0 else layers[layer - 1]
@@ -148,7 +144,7 @@ def _judge_layer(
     asked: str,
 ) -> None:
     spec = weights.spec
-    H, arithmetic = spec.hidden_size, FLOAT64 if weights.dtype == np.float64 else FLOAT32
+    H = spec.hidden_size
     for direction in range(spec.num_directions):
         row, cell, reverse = (
             layer * spec.num_directions + direction,
@@ -164,13 +160,8 @@ def _judge_layer(
             previous = y[before] if len(y) > 1 else h_0[row]
             runs.append((below[last][None], previous, h_n[row][None], f"h_n, {where}"))
         for inputs, start, answer, place in runs:
-            residual = step_residual(cell, inputs, start, answer, reverse=reverse, arithmetic=arithmetic)
-            precision = name_precision(residual, cell, inputs, start, answer, reverse=reverse)
-            swallowed = (
-                residual.misplaced is not None
-                and spec.nonlinearity == "relu"
-                and bool(np.isfinite(answer[residual.misplaced]))
-            )
+            residual, precision = judge_as_asked(asked, cell, inputs, start, answer, reverse=reverse)
+            swallowed = residual.swallowed and spec.nonlinearity == "relu"
             instead = "" if residual.first is None else _other_activation(cell, inputs, start, answer, reverse)
             found.add(residual, place, precision, asked, swallowed, instead)
 
@@ -181,8 +172,8 @@ def _other_activation(
     """The commonest mistake: a state_dict does not say which activation it was trained with."""
     for nonlinearity in NONLINEARITIES:
         other = cell._replace(nonlinearity=nonlinearity)
-        if nonlinearity != cell.nonlinearity and step_residual(other, x, h_0, y, reverse=reverse).passed:
-            return f"it computes {nonlinearity}: --nonlinearity {nonlinearity}"
+        if nonlinearity != cell.nonlinearity and judge_as_asked("", other, x, h_0, y, reverse=reverse)[0].passed:
+            return f"it computes {nonlinearity}, not {cell.nonlinearity}"
     return ""
 
 
@@ -205,6 +196,20 @@ def _distance(answers: Answers, truth: Trajectory) -> float:
         error[np.isnan(error) & (np.isnan(found) == np.isnan(expected)) & (found == expected)] = 0.0
         largest = max(largest, float(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(initial=0.0)))
     return largest
+
+
+def _placed(answers: Answers, truth: Trajectory) -> Judgement:
+    """Where no layer can be seen: NaN and infinity as in the oracle, the finite rest within the end-to-end error."""
+    pairs = [(answers.output, truth.output)] + ([] if answers.h_n is None else [(answers.h_n, truth.h_n)])
+    largest = 0.0
+    for found, expected in pairs:
+        same = np.isnan(found) == np.isnan(expected)
+        same &= np.isinf(found) == np.isinf(expected)
+        if not same.all():
+            return Judgement("nan-misplaced", "NaN or infinity is not where IEEE arithmetic puts it")
+        error = np.abs(found - expected)[np.isfinite(expected)]
+        largest = max(largest, float(error.max(initial=0.0)))
+    return Judgement(max_abs=largest)
 
 
 def _incomparable_from(output: NDArray[np.floating], truth: NDArray[np.float64]) -> int | None:

@@ -92,6 +92,8 @@ def verify(
     from rnn_export.report import Report
     from rnn_export.subject import subject_of_artifact, subject_of_model
 
+    if against is None and (prefix, nonlinearity, batch_first) != (None, None, None):
+        raise UsageError("prefix, nonlinearity and batch_first say how to read a source", "Give it as against")
     if not 0 < timeout <= threading.TIMEOUT_MAX:
         raise UsageError(f"the time limit {timeout} is no number of seconds", "Give one above 0, such as 60")
     named = {runtimes} if isinstance(runtimes, str) else set(runtimes)
@@ -110,7 +112,10 @@ def verify(
         results = [*subject.findings, *_rows(subject, wanted, timeout, progress)]
     present = {row.runtime for row in results if row.status is not Status.ABSENT} - {"file"}
     required = frozenset(named | demanded) or frozenset(present)
-    return Report(subject.name, subject.form, str(subject.weights.spec), tuple(results), required, demanded, strict)
+    references = frozenset(runtime.name for runtime in RUNTIMES if runtime.reads != "model.onnx")
+    return Report(
+        subject.name, subject.form, str(subject.weights.spec), tuple(results), required, demanded, strict, references
+    )
 
 
 def _rows(subject: "Subject", wanted: "list[Runtime]", timeout: float, progress: "Progress | None") -> "list[Result]":

@@ -41,7 +41,7 @@ class Report:
         form: the artifact's form; None for a file that somebody else exported.
         network: the spec in words.
         results: every row.
-        required, demanded, strict: what decides the exit code, see ``result.exit_code``.
+        required, demanded, strict, references: what decides the exit code, see ``result.exit_code``.
     """
 
     artifact: str
@@ -51,10 +51,11 @@ class Report:
     required: frozenset[str]
     demanded: frozenset[str] = frozenset()
     strict: bool = False
+    references: frozenset[str] = frozenset()
 
     @property
     def exit_code(self) -> int:
-        return exit_code(list(self.results), self.required, self.demanded, self.strict)
+        return exit_code(list(self.results), self.required, self.demanded, self.strict, self.references)
 
     def to_dict(self) -> dict[str, Any]:
         """Schema 1; a number that is not finite is written as the largest float."""
@@ -142,7 +143,7 @@ def _findings(results: Sequence[Result]) -> list[tuple[Status, str]]:
     places: dict[tuple[Status, str, str], list[Result]] = {}
     for result in results:
         if result.detail:
-            key = (result.status, result.code, re.sub(r"[\d.e+-]+", "#", result.detail))
+            key = (result.status, result.code, re.sub(r"\d[\d.e+-]*", "#", result.detail))
             places.setdefault(key, []).append(result)
     lines = []
     for (status, code, _), rows in places.items():

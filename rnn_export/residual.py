@@ -65,6 +65,7 @@ class Residual:
     overflowed: int  # elements with m >= 2**127: not judged
     blind: float  # share of the judged elements that could not have shown a fault
     misplaced: Place | None
+    swallowed: bool  # the misplaced element is finite where IEEE arithmetic has NaN
     rho: float
     spread: float
 
@@ -133,6 +134,7 @@ class _Judge:
         self.max_q = 0.0
         self.first: tuple[int, int, int] | None = None
         self.misplaced: tuple[int, int, int] | None = None
+        self.swallowed = False
         self.judged = self.overflowed = self.blind = self.above = 0
         self.rho_sum, self.live, self.largest = 0.0, 0, 0.0
 
@@ -184,6 +186,7 @@ class _Judge:
         if self.misplaced is None and (wrong := asked & ~same).any():
             t, b, unit = np.argwhere(wrong)[0]
             self.misplaced = (start + int(t), int(b), int(unit))
+            self.swallowed = bool(np.isnan(expected[t, b, unit]) and np.isfinite(y[t, b, unit]))
 
     def _hear(self, start: int, q: Array, chunk: Chunk) -> None:
         """Let every flagged element appeal, in order of time, until one of them is found wrong."""
@@ -218,6 +221,7 @@ class _Judge:
             overflowed=self.overflowed,
             blind=1.0 if nothing_exercised else self.blind / max(1, self.judged),
             misplaced=place(self.misplaced),
+            swallowed=self.swallowed,
             rho=float(np.sqrt(self.rho_sum / self.live)) if self.live else 0.0,
             spread=self.above / max(1, self.judged),
         )

@@ -87,7 +87,13 @@ _WRONG = {Status.MISMATCH, Status.FALLBACK}
 _FAILED = {Status.CRASHED, Status.TIMEOUT, Status.MEMORY, Status.BROKEN}
 
 
-def exit_code(results: list[Result], required: frozenset[str], demanded: frozenset[str], strict: bool) -> int:
+def exit_code(
+    results: list[Result],
+    required: frozenset[str],
+    demanded: frozenset[str],
+    strict: bool,
+    references: frozenset[str] = frozenset(),
+) -> int:
     """The exit code of a verification.
 
     Args:
@@ -95,6 +101,7 @@ def exit_code(results: list[Result], required: frozenset[str], demanded: frozens
         required: the runtimes that were named, or every one present where none was.
         demanded: those named by ``--require``: they must also be present.
         strict: a DIVERGENCE counts as wrong.
+        references: runtimes that run the weights and never the file: alone they prove nothing of it.
 
     Returns:
         0 all passed; 1 wrong, refused, or diverging under ``strict``; 4 a runtime failed, or a demanded one is
@@ -108,4 +115,4 @@ def exit_code(results: list[Result], required: frozenset[str], demanded: frozens
     if any(result.status in _FAILED for result in counted) or absent & demanded:
         return 4
     passed = {result.runtime for result in results if result.passed}
-    return 0 if required and required <= passed else 5
+    return 0 if required - references and required <= passed else 5

@@ -1,7 +1,6 @@
 """One network in one child process: an input in, answers out in the oracle's layout, with every layer's states."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +47,7 @@ class Session:
         own = Signature("input", "h_0", "output", "h_n", subject.weights.spec.batch_first)
         self.signature = own if self._reads_weights else subject.signature
         self._shows_layers = self._reads_weights
+        self._copy_kills = False  # whether the instrumented copy ends the child
 
     def start(self) -> None:
         """Start a child and prepare the network in it.
@@ -55,6 +55,22 @@ class Session:
         Raises:
             Failure: the runtime is absent, fails the canary, or refuses the network.
         """
+        self.close()
+        self._shows_layers = self._reads_weights
+        self._open()
+        if self.subject.instrumented is None or self._reads_weights or self._copy_kills:
+            return
+        assert self._child is not None
+        try:
+            self._child.prepare(self.subject.instrumented)
+            self._shows_layers = True
+        except Failure:  # the layers are had step by step then, or the network is judged end to end
+            if not self._child.alive:
+                self._copy_kills = True
+                self._open()
+
+    def _open(self) -> None:
+        """A child with the canary sung and the shipped network prepared."""
         self.close()
         size = sum(file.stat().st_size for file in self.subject.folder.rglob("*") if file.is_file())
         child = Child(self.runtime, self._interpreter, self._timeout, MEMORY_LIMIT + COPIES * size)
@@ -64,10 +80,6 @@ class Session:
         canary.sing(child, self.runtime.reads)
         child.prepare(self.subject.folder)
         self.dead = False
-        if self.subject.instrumented is not None and not self._reads_weights:
-            with suppress(Failure):  # the layers are had step by step then, or the network is judged end to end
-                child.prepare(self.subject.instrumented)
-                self._shows_layers = True
 
     def close(self) -> None:
         """End the child, if there is one."""
@@ -123,7 +135,14 @@ class Session:
 
     def _from_instrumented(self, feed: Mapping[str, Any], shipped: Array) -> tuple[list[Array], bool] | None:
         """None where the runtime does not show what the copy asks it to show."""
-        copy = self._run(_INSTRUMENTED, feed)
+        try:
+            copy = self._run(_INSTRUMENTED, feed)
+        except Failure:
+            if not self.dead:
+                return None
+            self._copy_kills = True  # it is the copy that the runtime cannot bear, not the shipped model
+            self.start()
+            return None
         H, D = self.subject.weights.spec.hidden_size, self.subject.weights.spec.num_directions
         T, B = shipped.shape[1::-1] if self.signature.batch_first else shipped.shape[:2]
         for shown in self.subject.shown:

@@ -128,5 +128,6 @@ def _subject(
         signature.fixed_T,
         signature.fixed_B,
         has_h_0=signature.h_0 is not None,
+        has_h_n=signature.h_n is not None,
     )
     return Subject(name, form, weights, model, signature, folder, instrumented, shown, cases, findings)

@@ -8,7 +8,7 @@ import numpy as np
 from rnn_export.cases import Case, Check
 from rnn_export.child import Failure
 from rnn_export.environments import how_to_install, interpreter_of
-from rnn_export.judgement import RATIO_GATE, Judgement, judge, ratio_to_torch
+from rnn_export.judgement import RATIO_GATE, Answers, Judgement, judge, ratio_to_torch
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import Runtime
@@ -135,22 +135,26 @@ def _judgement(session: Session, case: Case) -> Judgement:
 
 def _judged(session: Session, x: Array, h_0: Array, truth: Trajectory | None = None) -> Judgement:
     """Every step of one run."""
-    weights = session.subject.weights
+    return _run(session, x, h_0, truth)[0]
+
+
+def _run(session: Session, x: Array, h_0: Array, truth: Trajectory | None = None) -> tuple[Judgement, Answers]:
+    weights, asked = session.subject.weights, session.runtime.precision
     answers = session.answers(x, h_0, layers=True)
     truth = truth or run_oracle(weights, x, h_0)
-    judgement = judge(weights, x, h_0, answers, truth, session.runtime.precision)
+    judgement = judge(weights, x, h_0, answers, truth, asked)
     if judgement.residual is not None and not judgement.code and not judgement.judged and x.size:
         detail = "every step overflows or follows a NaN: not judged"
-        return Judgement("overflow", detail, max_abs=judgement.max_abs, diverges=True)
+        return Judgement("overflow", detail, max_abs=judgement.max_abs, diverges=True), answers
     if not answers.layers_agree and not judgement.code:
         # The layers are not the shipped file's: what was measured on them does not stand for it.
-        return judge(weights, x, h_0, replace(answers, layers=None), truth, session.runtime.precision)
-    return judgement
+        return judge(weights, x, h_0, replace(answers, layers=None), truth, asked), answers
+    return judgement, answers
 
 
 def _without_steps(session: Session, case: Case) -> Judgement:
     h_n = session.answers(case.x, case.h_0).h_n
-    if h_n is not None and not np.array_equal(h_n, case.h_0):
+    if h_n is None or not np.array_equal(h_n, case.h_0):
         return Judgement("no-steps", "with a sequence of length 0, h_n is not h_0", diverges=True)
     return Judgement()
 
@@ -159,23 +163,21 @@ def _in_chunks(session: Session, case: Case) -> Judgement:
     """Each chunk starts from the runtime's own h_n; all of them judged is the whole pass judged."""
     judgements, h_0, start = [], case.h_0, 0
     for steps in CHUNKS:
-        x = case.x[start : start + steps]
-        judgements.append(_judged(session, x, h_0))
-        h_n = session.answers(x, h_0).h_n
-        if h_n is None:
-            break
-        h_0, start = h_n, start + steps
+        judgement, answers = _run(session, case.x[start : start + steps], h_0)
+        judgements.append(judgement)
+        assert answers.h_n is not None  # the case is made for files that give it
+        h_0, start = answers.h_n, start + steps
     return _merged(judgements)
 
 
 def _with_other_state(session: Session, case: Case) -> Judgement:
-    starts = (case.h_0, np.zeros_like(case.h_0))
-    outputs = [session.answers(case.x, h_0).output for h_0 in starts]
-    expected = [run_oracle(session.subject.weights, case.x, h_0).output for h_0 in starts]
+    weights, starts = session.subject.weights, (case.h_0, np.zeros_like(case.h_0))
+    runs = [_run(session, case.x, h_0) for h_0 in starts]
+    expected = [run_oracle(weights, case.x, h_0).output for h_0 in starts]
     moves = float(np.abs(expected[0] - expected[1]).max(initial=0.0)) > 1e-3
-    if moves and np.array_equal(outputs[0], outputs[1]):
+    if moves and np.array_equal(runs[0][1].output, runs[1][1].output):
         raise Wrong("state-ignored", "another h_0 changes nothing: the initial state is ignored")
-    return _merged([_judged(session, case.x, h_0) for h_0 in starts])
+    return _merged([judgement for judgement, _ in runs])
 
 
 def _merged(judgements: list[Judgement]) -> Judgement:
@@ -190,7 +192,7 @@ def _merged(judgements: list[Judgement]) -> Judgement:
 def _end_to_end(judgement: Judgement, ratio: float | None) -> Judgement:
     """The gate where no residual could be measured."""
     if ratio is None:
-        detail = "no residual can be measured, and torch is not here to compare with"
+        detail = "no residual can be measured, and torch gives no finite error to compare with"
         return Judgement("not-judged", detail, max_abs=judgement.max_abs)
     if not ratio <= RATIO_GATE:
         detail = f"{ratio:.3g} times torch's own error, where no residual can be measured"

@@ -116,7 +116,6 @@ class TestRoundTrips:
         (tmp_path / "b").write_bytes(b"")
         assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
 
-    @pytest.mark.xfail(reason="RuntimeError: tensor.numpy() of a parameter that requires its gradient", strict=True)
     def test_named_parameters_are_as_good_as_a_state_dict(self, tmp_path):
         network = nn.RNN(3, 4)
         found = load_checkpoint(saved(tmp_path, dict(network.named_parameters())))
@@ -237,7 +236,6 @@ class TestSeveralParts:
         state = {**nn.RNN(3, 4).state_dict(), **{f"b.{k}": v for k, v in nn.RNN(5, 6).state_dict().items()}}
         assert load_checkpoint(saved(tmp_path, state), prefix="").weights.spec == RNNSpec(3, 4)
 
-    @pytest.mark.xfail(reason="every tensor called bias must be float32, also those of other parts", strict=True)
     def test_a_half_precision_part_beside_the_rnn_is_no_hindrance(self, tmp_path):
         state = {f"rnn.{k}": v for k, v in nn.RNN(3, 4).state_dict().items()}
         path = saved(tmp_path, {**state, "head.bias": torch.zeros(3, dtype=torch.float16)})
@@ -267,8 +265,8 @@ BAD = {
     "folder": (directory, "is a folder"),
     "empty": (written("net.pt", b""), "is empty"),
     "empty safetensors": (written("net.safetensors", b""), "is empty"),
-    "other suffix": (written("net.npz", b"PK"), "is not a .safetensors, .pt or .pth file"),
-    "no suffix": (written("net", b"x"), "is not a .safetensors, .pt or .pth file"),
+    "other suffix": (written("net.npz", b"PK"), "cannot be read"),
+    "no suffix": (written("net", b"x"), "is not a .safetensors, .pt, .pth or .npz"),
     "text as .pt": (written("net.pt", b"hello"), "cannot be read"),
     "text as .safetensors": (written("net.safetensors", b"hello, world"), "cannot be read"),
     "LSTM": (lstm, "holds an LSTM, by the rows of its weight_hh"),
@@ -305,12 +303,8 @@ BAD = {
         lambda f: stored(f, {"matrix_l0": np.zeros((4, 4), np.float32)}),
         "leaves no input columns",
     ),
-    "a list": (lambda f: saved(f, [torch.zeros(3)]), "holds a list and no state_dict"),
-    "a tensor": (lambda f: saved(f, torch.zeros(3)), "holds a Tensor and no state_dict"),
-    "a training checkpoint": (
-        lambda f: saved(f, {"epoch": 3, "model": nn.RNN(3, 4).state_dict()}),
-        "holds a dict and no state_dict",
-    ),
+    "a list": (lambda f: saved(f, [torch.zeros(3)]), "holds no recurrent weights"),
+    "a tensor": (lambda f: saved(f, torch.zeros(3)), "holds no recurrent weights"),
 }
 
 
@@ -322,7 +316,6 @@ class TestBadFiles:
         assert words in str(error)
         assert error.exit_code == 3
 
-    @pytest.mark.xfail(reason="StopIteration in _spec_of", strict=True)
     def test_a_part_without_its_input_weights_is_refused(self, tmp_path):
         refused(stored(tmp_path, {"weight_hh_l0": ZEROS["weight_hh_l0"]}))
 
@@ -330,7 +323,6 @@ class TestBadFiles:
     def test_a_layer_whose_number_is_no_number_any_more_is_refused(self, tmp_path):
         refused(stored(tmp_path, {**ZEROS, f"weight_hh_l{'9' * 5000}": ZEROS["weight_hh_l0"]}))
 
-    @pytest.mark.xfail(reason="TypeError: a sparse tensor has no numpy()", strict=True)
     def test_sparse_weights_are_refused(self, tmp_path):
         state = {name: torch.from_numpy(array).to_sparse() for name, array in ZEROS.items()}
         refused(saved(tmp_path, state))
@@ -372,17 +364,15 @@ class TestBadFiles:
 class TestNoCodeIsRun:
     """The canary file stays where it is not."""
 
-    def test_a_pickled_module_is_refused(self, tmp_path):
-        network = nn.RNN(3, 4)
-        error = refused(saved(tmp_path, network))
-        assert "holds more than tensors, and their code is not run" in str(error)
-        assert "torch.save(model.state_dict(), FILE)" in error.hint
+    def test_a_pickled_module_is_read_without_its_class(self, tmp_path):
+        network = nn.RNN(3, 4, nonlinearity="relu")
+        assert load_checkpoint(saved(tmp_path, network)).weights.spec == RNNSpec(3, 4, nonlinearity="relu")
 
     @pytest.mark.parametrize("legacy", [False, True])
     def test_a_trap_in_a_torch_file_is_not_sprung(self, tmp_path, legacy):
         state = {**nn.RNN(3, 4).state_dict(), "trap": Trap(tmp_path / "sprung")}
         torch.save(state, tmp_path / "net.pt", _use_new_zipfile_serialization=not legacy)
-        assert "their code is not run" in str(refused(tmp_path / "net.pt"))
+        assert load_checkpoint(tmp_path / "net.pt").weights.spec == RNNSpec(3, 4)
         assert not (tmp_path / "sprung").exists()
 
     def test_a_trap_in_a_bare_pickle_is_not_sprung(self, tmp_path):
@@ -404,26 +394,15 @@ class TestNoCodeIsRun:
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real checkpoints (../shared/checkpoints) are not here")
 class TestRealCheckpoints:
-    @pytest.mark.parametrize(
-        ("name", "words"),
-        [
-            ("flip_flop_net_6.pt", "holds more than tensors, and their code is not run"),
-            ("spro_legacy_tar_MIT.pt", "cannot be read"),
-            ("latifb_single_matrix_MIT.pth", "holds no recurrent weights"),
-        ],
-    )
-    def test_it_is_refused_in_one_sentence(self, name, words):
+    def test_a_pickled_module_of_a_class_that_is_nowhere_is_read(self):
+        found = load_checkpoint(REAL / "flip_flop_net_6.pt")
+        assert found.weights.spec == RNNSpec(3, 8, batch_first=True)
+
+    @pytest.mark.parametrize("name", ["spro_legacy_tar_MIT.pt", "latifb_single_matrix_MIT.pth"])
+    def test_a_cell_without_recurrent_names_is_refused_in_one_sentence(self, name):
         error = refused(REAL / name)
-        assert words in str(error)
+        assert "holds no recurrent weights" in str(error)
         assert error.exit_code == 3
-
-    @pytest.mark.xfail(reason="torch's own advice is passed on: to load the file with weights_only=False", strict=True)
-    def test_nobody_is_advised_to_run_the_files_code(self):
-        assert "weights_only" not in str(refused(REAL / "spro_legacy_tar_MIT.pt"))
-
-    @pytest.mark.xfail(reason="the hint says that the file is damaged; it is in a format of 2017", strict=True)
-    def test_a_whole_file_in_an_old_format_is_not_called_damaged(self):
-        assert "damaged" not in str(refused(REAL / "spro_legacy_tar_MIT.pt"))
 
 
 def test_the_stored_networks_of_this_project_load():

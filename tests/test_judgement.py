@@ -182,7 +182,8 @@ class TestAskedPrecision:
     def test_tf32_is_what_was_asked_for(self, in_tf32):
         found = judge(*in_tf32, asked="TF32")
         assert (found.code, found.precision) == ("", "TF32")
-        assert found.residual > GATE
+        assert found.residual <= GATE  # in TF32's own rounding
+        assert judge(*in_tf32).residual > GATE
 
     def test_whoever_asks_for_tf32_still_gets_no_wrong_answer(self, in_tf32):
         weights, x, h_0, answers, truth = in_tf32

@@ -127,7 +127,7 @@ class TestDeaths:
             ("memory", Status.MEMORY, "Unable to allocate"),
             ("bad_alloc", Status.MEMORY, "std::bad_alloc"),
             ("hang", Status.TIMEOUT, "no answer within 3 s"),
-            ("close", Status.TIMEOUT, "no answer within 3 s"),
+            ("close", Status.CRASHED, "it closed its pipe and did not end"),
             ("babble", Status.CRASHED, "out of protocol"),
             ("refuse", Status.REFUSED, "ValueError: this network is not for me"),
         ],
@@ -205,8 +205,8 @@ class TestTheAdaptersFault:
     @pytest.mark.parametrize(
         ("lack", "stage", "status", "words"),
         [
-            ("a module at import", Stage.FIND, Status.ABSENT, "module_that_nobody_has"),
-            ("a module in prepare", Stage.PREPARE, Status.ABSENT, "another_module_that_nobody_has"),
+            ("a module at import", Stage.FIND, Status.BROKEN, "module_that_nobody_has"),
+            ("a module in prepare", Stage.PREPARE, Status.BROKEN, "another_module_that_nobody_has"),
             ("a device", Stage.PREPARE, Status.ABSENT, "this machine has no abacus"),
             ("a place", Stage.PREPARE, Status.FALLBACK, "asked for the abacus, but the node Scan is on the CPU"),
         ],

@@ -6,6 +6,7 @@ out of memory, is broken, or is absent although required; 5 nothing was checked;
 interrupted.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -67,7 +68,7 @@ def _print_versions(ctx: click.Context, _: click.Parameter, asked: bool) -> None
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RNN_EXPORT"},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option(
     "--version",
@@ -97,7 +98,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone, as with `| head`
         sys.exit(0)
     except OSError as error:
-        _fail(f"{error.filename or 'standard output'}: {error.strerror}", 2)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
+            _report_internal_error()
+            sys.exit(INTERNAL_ERROR)
+        _fail("standard output cannot be written: no space left", 2)
     except Exception:
         _report_internal_error()
         sys.exit(INTERNAL_ERROR)

@@ -41,7 +41,7 @@ def console() -> "Console":
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     width = max(shutil.get_terminal_size().columns, LEAST_WIDTH) if sys.stdout.isatty() else WIDTH
-    return Patient(width=width, highlight=False, soft_wrap=True)
+    return Patient(width=width, highlight=False, markup=False, soft_wrap=True)
 
 
 def say(text: str) -> None:

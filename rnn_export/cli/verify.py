@@ -72,7 +72,7 @@ def command(
             progress=tell,
         )
     if style == "json":
-        click.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        console().print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:
         print_report(report, console())
     return report.exit_code

@@ -19,6 +19,7 @@ EXAMPLE_T, EXAMPLE_B = 5, 3  # never T = 1: torch specialises a size of 1, and t
     summary="SingleMatrixRNN through torch.onnx.export, one Scan per layer and direction",
     min_opset=16,  # below it the exporter's conversion of the graph was not tried
     constants=single_matrices,
+    merges_constants=True,
 )
 def build(weights: Weights, opset: int) -> onnx.ModelProto:
     import torch
