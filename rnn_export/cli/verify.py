@@ -24,7 +24,7 @@ Tell = Callable[[str, int, int], None]
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Seconds per case.",
+    help="Seconds per request to a runtime.",
 )
 @click.option("--strict", is_flag=True, help="A documented difference of a runtime counts as wrong.")
 @source_options
