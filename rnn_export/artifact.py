@@ -77,9 +77,12 @@ class Artifact:
         """
         path = Path(path)
         with suppress(OSError):  # a place that cannot be looked at is not healed, and then not found either
-            heal(path)
+            heal(path, sweep=False)
         manifest = _read_manifest(path)
-        _check_files(path, manifest)
+        try:
+            _check_files(path, manifest)
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} was replaced while it was read", "Run it again") from None
         return cls(path, manifest)
 
 

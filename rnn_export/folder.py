@@ -40,8 +40,12 @@ def replace_folder(final: Path, fill: Callable[[Path], None], is_ours: Callable[
         raise OutputError(f"{final} cannot be written: {why}", "Nothing was changed there") from None
 
 
-def heal(final: Path) -> None:
+def heal(final: Path, *, sweep: bool = True) -> None:
     """Undo what a kill left behind: an old folder that was moved aside, new ones that never came into place.
+
+    Args:
+        final: where the folder shall stand.
+        sweep: also remove the new ones; who only reads does not, lest it meet one that is not locked yet.
 
     Raises:
         OSError: the place cannot be looked at.
@@ -52,14 +56,14 @@ def heal(final: Path) -> None:
     old = _aside(final)
     # no pattern: the name may hold brackets
     strays = [path for path in final.parent.iterdir() if path.name.startswith(_beside(final, "new-"))]
-    if any(_in_use(stray) for stray in strays):
-        return  # somebody is between the two renames, or about to be
-    if old.exists():
+    dead = [stray for stray in strays if not _in_use(stray)]
+    # While somebody writes, the old folder may be aside for the moment between the two renames.
+    if old.exists() and len(dead) == len(strays):
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.rename(final)
-    for stray in strays:
+    for stray in dead if sweep else []:
         shutil.rmtree(stray, ignore_errors=True)
 
 

@@ -15,7 +15,6 @@ from rnn_export.inspection import (
     frozen_length,
     instrument,
     load_model,
-    opset_of,
     read_back,
     recognise_weights,
     signature_of,
@@ -268,10 +267,3 @@ class TestFrozenLength:
         last.CopyFrom(helper.make_node("Reshape", [last.input[0], "shape_of_the_example"], ["output"], "the_end"))
         assert frozen_length(model, 20) == "the constant shape_of_the_example = [20, 1, 4] of Reshape the_end"
         assert frozen_length(model, 21) == "no constant of that size was found"
-
-
-@pytest.mark.parametrize("opset", [14, 18, 21])
-def test_the_opset_is_that_of_onnxs_own_operators(opset):
-    model = draw("scan", Weights.random(RNNSpec(2, 3), 0), opset)
-    model.opset_import.append(helper.make_opsetid("somebody.else", 3))
-    assert opset_of(model) == opset

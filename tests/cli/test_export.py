@@ -51,11 +51,6 @@ class TestMaking:
             assert cli("export", spec, "-o", tmp_path / "out").code == 0
         assert str(Artifact.load(tmp_path / "out").spec) == "RNN(2 -> 3, tanh)"
 
-    def test_an_option_can_be_a_variable_of_the_environment(self, cli, tmp_path, monkeypatch):
-        monkeypatch.setenv("RNN_EXPORT_EXPORT_FORM", "rnn")
-        assert cli("export", "rnn:3,4", "-o", tmp_path / "out").code == 0
-        assert Artifact.load(tmp_path / "out").form == "rnn"
-
 
 class TestBadInput:
     @pytest.mark.parametrize("kind", BAD)
