@@ -26,7 +26,7 @@ class Check(Enum):
     NO_STEPS = "with no steps, h_n is h_0"
     CHUNKS = "the whole pass equals chunks with carried state"
     ROWS = "the rows of a batch are independent"
-    STATE = "another h_0 gives other answers; an absent one means zeros"
+    STATE = "another h_0 gives other answers"
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def default_cases(
     fixed_T: int | None = None,
     fixed_B: int | None = None,
     has_h_0: bool = True,
+    has_h_n: bool = True,
     has_lengths: bool = False,
     kind: str = "normal",
 ) -> list[Case]:
@@ -64,6 +65,7 @@ def default_cases(
         dtype: float32 or float64.
         fixed_T, fixed_B: sizes that the file declares as fixed; only these are run then.
         has_h_0: whether the file takes an initial state; zeros everywhere if not.
+        has_h_n: whether the file gives the last state; nothing can be carried on if not.
         has_lengths: whether the file takes lengths; they are random and unsorted then, the first one T.
         kind: of the inputs of the cases that do not ask for another: normal, one-hot or uniform.
     """
@@ -85,7 +87,7 @@ def default_cases(
         cases.append(make(f"rows T={T} B={B}", T, B, check=Check.ROWS))
     if has_lengths:
         cases.append(make(f"NaN in the padding T={2 * T} B={B}", fixed_T or 2 * T, B, nan_padding=True))
-    elif fixed_T is None and has_h_0:
+    elif fixed_T is None and has_h_0 and has_h_n:
         cases.append(make("T=0 B=3" if fixed_B is None else f"T=0 B={B}", 0, B, check=Check.NO_STEPS))
         if not spec.bidirectional:
             cases.append(make(f"chunks 1+2+3+4 B={B}", 10, B, check=Check.CHUNKS))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ def load_model(path: Path) -> onnx.ModelProto:
         ArtifactError: it is missing, or not an ONNX model that the checker accepts.
     """
     if not path.is_file():
-        raise ArtifactError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
+        what = "is a folder: an artifact needs no --against" if path.is_dir() else "does not exist"
+        raise ArtifactError(f"{path} {what}", "Name an ONNX file")
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
@@ -136,6 +137,10 @@ def read_back(model: onnx.ModelProto, form: Form, weights: Weights, head: Head |
     found, expected = weight_tensors(model), constants_of(form.name, weights, head)
     for name, array in expected.items():
         if name not in found:
+            if form.merges_constants and (
+                not array.any() or any(_same_bits(found[other], array) for other in expected if other in found)
+            ):
+                continue
             return f"{name} is not in the file"
         if not _same_bits(found[name], array):
             return f"{name} {_difference(found[name], array)}"
@@ -163,8 +168,8 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
     shown: list[LayerOutput] = []
     if len(rnns) == spec.num_layers and not scans:
         shown = [LayerOutput(node.output[0], index, None) for index, node in enumerate(rnns)]
-    elif len(scans) == len(spec.cells()) and not rnns:
-        for node, (layer, direction) in zip(scans, spec.cells(), strict=True):
+    elif len(scans) == len(spec.cells()) and not rnns and (order := _cells_in_order(model.graph, scans, spec)):
+        for node, (layer, direction) in zip(order, spec.cells(), strict=True):
             flipped = direction == 1 and not _runs_in_reverse(node)
             shown.append(LayerOutput(node.output[-1], layer, direction, flipped))
     if not shown or any(not value.name for value in shown):
@@ -185,6 +190,8 @@ def frozen_length(model: onnx.ModelProto, steps: int) -> str:
     """Where a file that declares a dynamic length has the constant that freezes it, in words."""
     top = list(model.graph.node)
     if not any(node.op_type in RECURRENT for node in top):
+        if not top:
+            return "the graph has no nodes"
         operator, count = Counter(node.op_type for node in top).most_common(1)[0]
         return f"the loop is unrolled into {len(top)} nodes ({count} {operator}), one copy of the cell per step"
     constants = dict(_constants(model.graph))
@@ -204,6 +211,25 @@ def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, NDArray[Any]]]:
             for attribute in node.attribute:
                 if attribute.name == "value":
                     yield node.output[0], numpy_helper.to_array(attribute.t)
+
+
+def _cells_in_order(graph: onnx.GraphProto, scans: list[onnx.NodeProto], spec: RNNSpec) -> list[onnx.NodeProto] | None:
+    """The Scans in the order of h_0's rows, which a file need not list them in; None where that is not clear.
+
+    The row is the constant index of the Gather that feeds the Scan's initial state.
+    """
+    if spec.num_directions == 1 and not any(node.op_type == "Gather" for node in graph.node):
+        return scans  # a layer reads the one below it, so the file lists them from below
+    constants = dict(_constants(graph))
+    gathers = {node.output[0]: node for node in graph.node if node.op_type == "Gather" and len(node.input) == 2}
+    rows: dict[int, onnx.NodeProto] = {}
+    for scan in scans:
+        gather = gathers.get(scan.input[0])
+        index = constants.get(gather.input[1]) if gather is not None else None
+        if index is None or index.size != 1:
+            return None
+        rows[int(index.reshape(-1)[0])] = scan
+    return [rows[row] for row in sorted(rows)] if sorted(rows) == list(range(len(scans))) else None
 
 
 def _runs_in_reverse(node: onnx.NodeProto) -> bool:
@@ -234,9 +260,3 @@ def _difference(found: NDArray[Any], expected: Any) -> str:
 
 def _digest(array: NDArray[Any]) -> tuple[str, tuple[int, ...], str]:
     return array.dtype.name, array.shape, hashlib.sha256(array.tobytes()).hexdigest()
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators."""
-    versions: Mapping[str, int] = {item.domain: item.version for item in model.opset_import}
-    return versions.get("", versions.get("ai.onnx", 0))

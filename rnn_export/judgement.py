@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_export.oracle import Trajectory, valid_steps
-from rnn_export.precision import name_precision
-from rnn_export.residual import Residual, step_residual
-from rnn_export.rounding import FLOAT32, FLOAT64, Arithmetic
-from rnn_export.weights import Head, Weights
+from rnn_export.precision import judge_as_asked
+from rnn_export.residual import Residual
+from rnn_export.spec import NONLINEARITIES
+from rnn_export.weights import Cell, Head, Weights
 
 INCOMPARABLE = 2.0**-10  # of the largest output
 RATIO_GATE = 8.0  # end to end, where no residual could be measured
@@ -25,8 +25,8 @@ class Answers:
     Attributes:
         output: (T, B, D*H).
         h_n: (L*D, B, H), None where the model does not give it.
-        layers: the states of each layer (T, B, D*H), None where they could not be had.
-        layers_agree: whether the top layer is the output, bit for bit.
+        layers: the states of each layer (T, B, D*H), the last one the output; None where they could not be had.
+        layers_agree: whether what showed the lower layers gave the same output, bit for bit.
         prediction: the head's output (T, B, O), where there is a head.
     """
 
@@ -65,21 +65,22 @@ class _Found:
     diverges: bool = False
     notes: list[str] = field(default_factory=list)
 
-    def add(self, residual: Residual, where: str, precision: str, asked: str, swallowed: bool) -> None:
+    def add(
+        self, residual: Residual, where: str, precision: str, asked: str, swallowed: bool, instead: str = ""
+    ) -> None:
         self.worst = max(self.worst, residual.max_q)
         self.judged += residual.judged
         self.overflowed += residual.overflowed
         self.blind = max(self.blind, residual.blind)
-        coarse_as_asked = asked == "TF32" and precision in TEN_BIT
         if not self.precision or not residual.passed:
             self.precision = precision
         if self.code and not self.diverges:
             return
-        if residual.first is not None and not coarse_as_asked:
+        if residual.first is not None:
             t, b, unit = residual.first
             self.code, self.diverges = "step-residual", False
             place = f"first at t={t} b={b} unit={unit} of {where}"
-            self.detail = f"residual {residual.max_q:.3g} > 4, {place}; {_explained(precision, asked)}"
+            self.detail = f"residual {residual.max_q:.3g} > 4, {place}; {instead or _explained(precision, asked)}"
         elif residual.misplaced is not None:
             t, b, unit = residual.misplaced
             self.code, self.diverges = ("nan-swallowed", True) if swallowed else ("nan-misplaced", False)
@@ -123,9 +124,9 @@ def judge(
     if head is not None and answers.prediction is not None:
         _judge_head(found, head, answers.output, answers.prediction, asked, lengths)
     if layers is None:
-        if not finite and not np.array_equal(np.isnan(answers.output), np.isnan(truth.output)):
-            return Judgement("nan-misplaced", "NaN is not where IEEE arithmetic puts it")
-        return Judgement(found.code, found.detail, max_abs=max_abs, diverges=found.diverges)
+        if found.code:
+            return Judgement(found.code, found.detail, max_abs=max_abs, diverges=found.diverges)
+        return Judgement(max_abs=max_abs) if finite else _placed(answers, truth)
     for layer, states in enumerate(layers):
         below = x if layer == 0 else layers[layer - 1]
         _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked, lengths)
@@ -159,7 +160,7 @@ def _judge_layer(
     lengths: NDArray[np.integer] | None,
 ) -> None:
     spec = weights.spec
-    H, arithmetic = spec.hidden_size, arithmetic_of(weights.dtype)
+    H = spec.hidden_size
     for direction in range(spec.num_directions):
         row, cell, reverse = layer * spec.num_directions + direction, weights.cell(layer, direction), direction == 1
         y = states[:, :, direction * H : (direction + 1) * H]
@@ -173,14 +174,10 @@ def _judge_layer(
                 runs.append(_Run(below[last, rows][None], previous, h_n[row][None], f"h_n, {where}", None))
         for run in runs:
             arrays = (cell, run.x, run.h_0, run.y)
-            residual = step_residual(*arrays, reverse=reverse, lengths=run.lengths, arithmetic=arithmetic)
-            precision = name_precision(residual, *arrays, reverse=reverse, lengths=run.lengths)
-            swallowed = (
-                residual.misplaced is not None
-                and spec.nonlinearity == "relu"
-                and bool(np.isfinite(run.y[residual.misplaced]))
-            )
-            found.add(residual, run.where, precision, asked, swallowed)
+            residual, precision = judge_as_asked(asked, *arrays, reverse=reverse, lengths=run.lengths)
+            swallowed = residual.swallowed and spec.nonlinearity == "relu"
+            instead = "" if residual.first is None else _other_activation(cell, run, reverse)
+            found.add(residual, run.where, precision, asked, swallowed, instead)
 
 
 class _Run(NamedTuple):
@@ -212,16 +209,20 @@ def _judge_head(
     lengths: NDArray[np.integer] | None,
 ) -> None:
     cell, start = head.as_cell(), np.zeros(prediction.shape[1:], prediction.dtype)
-    residual = step_residual(
-        cell, output, start, prediction, lengths=lengths, arithmetic=arithmetic_of(prediction.dtype)
-    )
-    precision = name_precision(residual, cell, output, start, prediction, lengths=lengths)
+    residual, precision = judge_as_asked(asked, cell, output, start, prediction, lengths=lengths)
     found.add(residual, "the head", precision, asked, swallowed=False)
 
 
-def arithmetic_of(dtype: np.dtype[np.floating]) -> Arithmetic:
-    """What a run of that type is judged in."""
-    return FLOAT64 if dtype == np.float64 else FLOAT32
+def _other_activation(cell: Cell, run: _Run, reverse: bool) -> str:
+    """The commonest mistake: a state_dict does not say which activation it was trained with."""
+    for nonlinearity in NONLINEARITIES:
+        other = cell._replace(nonlinearity=nonlinearity)
+        arrays = (other, run.x, run.h_0, run.y)
+        if nonlinearity == cell.nonlinearity:
+            continue
+        if judge_as_asked("", *arrays, reverse=reverse, lengths=run.lengths)[0].passed:
+            return f"it computes {nonlinearity}, not {cell.nonlinearity}"
+    return ""
 
 
 def _explained(precision: str, asked: str) -> str:
@@ -245,9 +246,23 @@ def _distance(answers: Answers, truth: Trajectory) -> float:
     return largest
 
 
+def _placed(answers: Answers, truth: Trajectory) -> Judgement:
+    """Where no layer can be seen: NaN and infinity as in the oracle, the finite rest within the end-to-end error."""
+    pairs = [(answers.output, truth.output)] + ([] if answers.h_n is None else [(answers.h_n, truth.h_n)])
+    largest = 0.0
+    for found, expected in pairs:
+        same = np.isnan(found) == np.isnan(expected)
+        same &= np.isinf(found) == np.isinf(expected)
+        if not same.all():
+            return Judgement("nan-misplaced", "NaN or infinity is not where IEEE arithmetic puts it")
+        error = np.abs(found - expected)[np.isfinite(expected)]
+        largest = max(largest, float(error.max(initial=0.0)))
+    return Judgement(max_abs=largest)
+
+
 def _incomparable_from(output: NDArray[np.floating], truth: NDArray[np.float64]) -> int | None:
     """The first step that is off by more than a thousandth of the largest output: rounding was amplified."""
-    if not len(output):
+    if not output.size:
         return None
     with np.errstate(invalid="ignore"):
         off = np.abs(output - truth).max(axis=(1, 2)) > INCOMPARABLE * np.abs(truth).max()

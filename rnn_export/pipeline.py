@@ -1,6 +1,7 @@
 """The whole flow in two functions: export a checkpoint, verify what was exported."""
 
 import tempfile
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,14 +107,19 @@ def verify(
     asked = Asked(input_kind, None if inputs is None else Path(inputs))
     saved = None if expect is None else Path(expect)
 
-    named, demanded = set(runtimes), frozenset(require)
+    if against is None and (prefix, nonlinearity, batch_first) != (None, None, None):
+        raise UsageError("prefix, nonlinearity and batch_first say how to read a source", "Give it as against")
+    if not 0 < timeout <= threading.TIMEOUT_MAX:
+        raise UsageError(f"the time limit {timeout} is no number of seconds", "Give one above 0, such as 60")
+    named = {runtimes} if isinstance(runtimes, str) else set(runtimes)
+    demanded = frozenset({require} if isinstance(require, str) else require)
     wanted = [RUNTIMES.get(name) for name in sorted(named or RUNTIMES.names())]
     wanted += [RUNTIMES.get(name) for name in sorted(demanded - {runtime.name for runtime in wanted})]
     path = Path(artifact)
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         if against is not None:
             checkpoint = _checkpoint(against, prefix, nonlinearity, batch_first, head)
-            subject = subject_of_model(path, checkpoint, Path(scratch), asked)
+            subject = subject_of_model(path, checkpoint.weights, Path(scratch), asked, checkpoint.head)
         elif path.is_file():
             raise UsageError(f"{path} is a file, not an artifact", "Say what it should compute: --against SOURCE")
         else:
@@ -121,7 +127,10 @@ def verify(
         results = [*subject.findings, *_rows(subject, wanted, timeout, progress, saved)]
     present = {row.runtime for row in results if row.status is not Status.ABSENT} - NO_RUNTIMES
     required = frozenset(named | demanded) or frozenset(present)
-    return Report(subject.name, subject.form, str(subject.weights.spec), tuple(results), required, demanded, strict)
+    references = frozenset(runtime.name for runtime in RUNTIMES if runtime.reads != "model.onnx")
+    return Report(
+        subject.name, subject.form, str(subject.weights.spec), tuple(results), required, demanded, strict, references
+    )
 
 
 def _rows(

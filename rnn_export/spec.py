@@ -118,6 +118,8 @@ def parse_spec(text: str) -> tuple[RNNSpec, int]:
     seed = 0
     for part in parts[2:]:
         key, _, value = part.partition("=")
+        if part in NONLINEARITIES and "nonlinearity" in options:
+            raise SourceError(f"the spec {text!r} names two nonlinearities", f"Write {SPEC_SYNTAX}")
         if part in NONLINEARITIES:
             options["nonlinearity"] = part
         elif part in ("bidirectional", "batch-first"):

@@ -8,7 +8,7 @@ import onnx
 
 from rnn_export.artifact import Artifact
 from rnn_export.cases import Case, case_from_file, default_cases
-from rnn_export.checkpoint import Checkpoint, save_weights
+from rnn_export.checkpoint import save_weights
 from rnn_export.errors import ArtifactError
 from rnn_export.forms import FORMS
 from rnn_export.inspection import (
@@ -86,44 +86,53 @@ def subject_of_artifact(path: Path, scratch: Path, asked: Asked = Asked()) -> Su
     if weights.spec != artifact.spec:
         raise ArtifactError(f"the weights of {path} are those of {weights.spec}, not {artifact.spec}")
     model = load_model(artifact.model_path)
+    if artifact.form not in FORMS.names():
+        raise ArtifactError(f"{path} has the form {artifact.form!r}", "A newer rnn-export made it; update this one")
     problem = read_back(model, FORMS.get(artifact.form), weights, checkpoint.head)
     status = Status.MISMATCH if problem else Status.PASS
     code = "weights" if problem else ""
     finding = Result("file", "", "weights read back", Stage.COMPARE, status, code, detail=problem)
-    return _subject(path.resolve().name, artifact.form, checkpoint, model, staged, scratch, (finding,), asked)
+    return _subject(
+        path.resolve().name, artifact.form, weights, checkpoint.head, model, staged, scratch, (finding,), asked
+    )
 
 
-def subject_of_model(path: Path, checkpoint: Checkpoint, scratch: Path, asked: Asked = Asked()) -> Subject:
-    """An ONNX file that somebody else exported, held against the checkpoint that it should compute.
+def subject_of_model(
+    path: Path, weights: Weights, scratch: Path, asked: Asked = Asked(), head: Head | None = None
+) -> Subject:
+    """An ONNX file that somebody else exported, held against the weights that it should have.
 
     Raises:
         ArtifactError: it is not an ONNX file, or its inputs and outputs do not fit the network.
     """
-    model, weights = load_model(path), checkpoint.weights
+    model = load_model(path)
     staged = scratch / "model"
     staged.mkdir()
     # As one file, whatever it was: torch writes small weights beside the model, and ONNX Runtime follows links.
     (staged / "model.onnx").write_bytes(model.SerializeToString())
-    save_weights(staged / "weights.safetensors", weights, checkpoint.head)
+    save_weights(staged / "weights.safetensors", weights, head)
     held = recognise_weights(model, weights)
-    detail = f"the file holds the weights bit for bit, as the form {held} does"
-    known = (Result("file", "", "weights read back", Stage.COMPARE, Status.PASS, detail=detail),)
-    return _subject(path.name, None, checkpoint, model, staged, scratch, known if held else (), asked)
+    status, code = (Status.PASS, "") if held else (Status.DIVERGENCE, "weights-unknown")
+    detail = "the file holds the source's weights, bit for bit"
+    if not held:
+        detail = "the file does not hold the source's weights in any form known here: other weights, or another form"
+    finding = Result("file", "", "weights read back", Stage.COMPARE, status, code, detail=detail)
+    return _subject(path.name, None, weights, head, model, staged, scratch, (finding,), asked)
 
 
 def _subject(
     name: str,
     form: str | None,
-    checkpoint: Checkpoint,
+    weights: Weights,
+    head: Head | None,
     model: onnx.ModelProto,
     folder: Path,
     scratch: Path,
     findings: tuple[Result, ...],
     asked: Asked,
 ) -> Subject:
-    weights = checkpoint.weights
     signature = signature_of(model, weights.spec)
-    if signature.prediction is not None and checkpoint.head is None:
+    if signature.prediction is not None and head is None:
         raise ArtifactError(f"{name} has the output prediction, but its source names no head", "Give --head KEY")
     instrumented: Path | None = None
     shown: list[LayerOutput] = []
@@ -138,10 +147,11 @@ def _subject(
         signature.fixed_T,
         signature.fixed_B,
         has_h_0=signature.h_0 is not None,
+        has_h_n=signature.h_n is not None,
         has_lengths=signature.lengths is not None,
         kind=asked.kind,
     )
     if asked.inputs is not None:
         own = case_from_file(asked.inputs, weights.spec, weights.dtype.name, signature.lengths is not None)
         cases.insert(0, own)
-    return Subject(name, form, weights, checkpoint.head, model, signature, folder, instrumented, shown, cases, findings)
+    return Subject(name, form, weights, head, model, signature, folder, instrumented, shown, cases, findings)

@@ -170,6 +170,10 @@ def _judgement(session: Session, case: Case) -> Judgement:
 
 def _judged(session: Session, case: Case, truth: Trajectory | None = None) -> Judgement:
     """Every step of one run."""
+    return _run(session, case, truth)[0]
+
+
+def _run(session: Session, case: Case, truth: Trajectory | None = None) -> tuple[Judgement, Answers]:
     subject, asked = session.subject, session.runtime.precision
     answers = session.answers(case.x, case.h_0, case.lengths, layers=True)
     truth = truth or run_oracle(subject.weights, case.x, case.h_0, case.lengths)
@@ -180,11 +184,11 @@ def _judged(session: Session, case: Case, truth: Trajectory | None = None) -> Ju
     judgement = judged(answers)
     if judgement.residual is not None and not judgement.code and not judgement.judged and case.x.size:
         detail = "every step overflows or follows a NaN: not judged"
-        return Judgement("overflow", detail, max_abs=judgement.max_abs, diverges=True)
+        return Judgement("overflow", detail, max_abs=judgement.max_abs, diverges=True), answers
     if not answers.layers_agree and not judgement.code:
         # The layers are not the shipped file's: what was measured on them does not stand for it.
-        return judged(replace(answers, layers=None))
-    return judgement
+        return judged(replace(answers, layers=None)), answers
+    return judgement, answers
 
 
 def _row_of(case: Case, b: int) -> Case:
@@ -196,7 +200,7 @@ def _row_of(case: Case, b: int) -> Case:
 
 def _without_steps(session: Session, case: Case) -> Judgement:
     h_n = session.answers(case.x, case.h_0).h_n
-    if h_n is not None and not np.array_equal(h_n, case.h_0):
+    if h_n is None or not np.array_equal(h_n, case.h_0):
         return Judgement("no-steps", "with a sequence of length 0, h_n is not h_0", diverges=True)
     return Judgement()
 
@@ -205,23 +209,21 @@ def _in_chunks(session: Session, case: Case) -> Judgement:
     """Each chunk starts from the runtime's own h_n; all of them judged is the whole pass judged."""
     judgements, h_0, start = [], case.h_0, 0
     for steps in CHUNKS:
-        x = case.x[start : start + steps]
-        judgements.append(_judged(session, replace(case, x=x, h_0=h_0)))
-        h_n = session.answers(x, h_0).h_n
-        if h_n is None:
-            break
-        h_0, start = h_n, start + steps
+        judgement, answers = _run(session, replace(case, x=case.x[start : start + steps], h_0=h_0))
+        judgements.append(judgement)
+        assert answers.h_n is not None  # the case is made for files that give it
+        h_0, start = answers.h_n, start + steps
     return _merged(judgements)
 
 
 def _with_other_state(session: Session, case: Case) -> Judgement:
-    starts = (case.h_0, np.zeros_like(case.h_0))
-    outputs = [session.answers(case.x, h_0, case.lengths).output for h_0 in starts]
-    expected = [run_oracle(session.subject.weights, case.x, h_0, case.lengths).output for h_0 in starts]
+    weights, starts = session.subject.weights, (case.h_0, np.zeros_like(case.h_0))
+    runs = [_run(session, replace(case, h_0=h_0)) for h_0 in starts]
+    expected = [run_oracle(weights, case.x, h_0, case.lengths).output for h_0 in starts]
     moves = float(np.abs(expected[0] - expected[1]).max(initial=0.0)) > 1e-3
-    if moves and np.array_equal(outputs[0], outputs[1]):
+    if moves and np.array_equal(runs[0][1].output, runs[1][1].output):
         raise Wrong("state-ignored", "another h_0 changes nothing: the initial state is ignored")
-    return _merged([_judged(session, replace(case, h_0=h_0)) for h_0 in starts])
+    return _merged([judgement for judgement, _ in runs])
 
 
 def _merged(judgements: list[Judgement]) -> Judgement:
@@ -236,7 +238,7 @@ def _merged(judgements: list[Judgement]) -> Judgement:
 def _end_to_end(judgement: Judgement, ratio: float | None) -> Judgement:
     """The gate where no residual could be measured."""
     if ratio is None:
-        detail = "no residual can be measured, and torch is not here to compare with"
+        detail = "no residual can be measured, and torch gives no finite error to compare with"
         return Judgement("not-judged", detail, max_abs=judgement.max_abs)
     if not ratio <= RATIO_GATE:
         detail = f"{ratio:.3g} times torch's own error, where no residual can be measured"
@@ -246,12 +248,15 @@ def _end_to_end(judgement: Judgement, ratio: float | None) -> Judgement:
 
 def _not_exercised(subject: Subject, results: list[Result]) -> list[Result]:
     """A network whose recurrence never acted is not proved, whatever else passed."""
-    passed = {result.case for result in results if result.passed}
-    for case in subject.cases:
+    if not all(result.status in (Status.PASS, Status.DIVERGENCE) for result in results):
+        return []  # it failed already
+    names = {result.case for result in results if result.passed}
+    passed = [case for case in subject.cases if case.name in names and case.check is Check.STEPS and case.B]
+    for case in passed:
         has_state = bool(np.any(case.h_0)) or subject.signature.h_0 is None
-        if case.name in passed and case.check is Check.STEPS and case.T > 1 and has_state and (case.x < 0).any():
+        if case.T > 1 and has_state and (case.x < 0).any():
             return []
-    if not passed:
+    if not names:
         return []
     detail = "no passed case has T > 1, an initial state and negative inputs: the recurrence was not exercised"
     first = results[0]

@@ -1,5 +1,6 @@
 """Weights: a checked, read-only state_dict of one RNN, in numpy."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from rnn_export.errors import SourceError
 from rnn_export.spec import RNNSpec, suffix
 
 FLOATS = ("float32", "float64")
+RANDOM_LIMIT = 2**28  # 1 GiB in float32: a spec is for trying things out
 
 
 class Cell(NamedTuple):
@@ -130,6 +132,9 @@ class Weights(Mapping[str, NDArray[np.floating]]):
     @classmethod
     def random(cls, spec: RNNSpec, seed: int, dtype: str = "float32") -> "Weights":
         """Uniform in ±1/sqrt(H), as ``torch.nn.RNN`` starts, from numpy's generator instead of torch's."""
+        values = sum(math.prod(shape) for shape in spec.weight_shapes().values())
+        if values > RANDOM_LIMIT:
+            raise SourceError(f"{spec} has {values:,} weights", f"Random ones are made up to {RANDOM_LIMIT:,}")
         generator = np.random.default_rng(seed)
         bound = spec.hidden_size**-0.5
         return cls(

@@ -28,7 +28,7 @@ def command(
 ) -> None:
     """Make an ONNX artifact from SOURCE.
 
-    SOURCE is a .safetensors or .pt state_dict, or a spec such as rnn:4,8,relu (random weights).
+    SOURCE is a .safetensors, .pt, .pth or .npz file, or a spec such as rnn:4,8,relu (random weights).
 
     \b
     Examples:

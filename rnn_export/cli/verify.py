@@ -25,7 +25,7 @@ Tell = Callable[[str, int, int], None]
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Seconds per case.",
+    help="Seconds per request to a runtime.",
 )
 @click.option("--inputs", type=click.Path(path_type=Path), help="Your own data: an .npz with input, h_0, lengths.")
 @click.option("--expect", type=click.Path(path_type=Path), help="Outputs saved elsewhere for --inputs: output, h_n.")
@@ -83,7 +83,7 @@ def command(
             progress=tell,
         )
     if style == "json":
-        click.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        console().print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:
         print_report(report, console())
     return report.exit_code

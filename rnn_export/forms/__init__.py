@@ -51,16 +51,19 @@ class Form:
     min_opset: int
     build: Build
     constants: Constants  # initializer name -> the array that it must hold, bit for bit
+    merges_constants: bool = False  # its exporter leaves out a bias of zeros, and writes equal tensors once
 
 
 FORMS: Registry[Form] = Registry("form", __name__)
 
 
-def form(name: str, *, summary: str, min_opset: int, constants: Constants) -> Callable[[Build], Build]:
-    """Register the function under it as the form ``name``."""
+def form(
+    name: str, *, summary: str, min_opset: int, constants: Constants, merges_constants: bool = False
+) -> Callable[[Build], Build]:
+    """Register the function under it as the form ``name``; the options are ``Form``'s attributes."""
 
     def register(build: Build) -> Build:
-        FORMS.add(Form(name, summary, min_opset, build, constants))
+        FORMS.add(Form(name, summary, min_opset, build, constants, merges_constants))
         return build
 
     return register
