@@ -13,8 +13,9 @@ PERMUTATIONS = 5
 def judge_again(terms: Terms, chunk: Chunk, places: NDArray[np.intp]) -> Array:
     """q' = r / s(w') of the elements at ``places`` (elements, 3): step in the chunk, batch row, unit.
 
-    w' = max(w, m + e) with e the largest rounding that any of 8 orders of summation shows. float64 runs are
-    judged against the exact sum, because the residual's own float64 evaluation rounds as they do.
+    w' = max(w, m + e) with e the largest rounding that any of 9 ways to add shows: 8 orders of one sum, and two
+    sums that start at b_ih and b_hh. float64 runs are judged against the exact sum, because the residual's own
+    float64 evaluation rounds as they do.
     """
     t, b, unit = places.T
     x, h = chunk.x[t, b], chunk.h[t, b]  # (elements, I), (elements, H)
@@ -22,7 +23,9 @@ def judge_again(terms: Terms, chunk: Chunk, places: NDArray[np.intp]) -> Array:
     with np.errstate(all="ignore"):
         if terms.arithmetic.double:
             z, z_low = _exact_sums(terms, x, h, unit)
-        e = _order_error(terms, x * terms.weight_ih[unit], h * terms.weight_hh[unit], terms.bias[unit], z)
+        products = (x * terms.weight_ih[unit], h * terms.weight_hh[unit])
+        e = _order_error(terms, *products, terms.bias[unit], z)
+        e = np.fmax(e, _two_sums_error(terms, *products, unit, z))
         w = np.maximum(chunk.w[t, b, unit], chunk.m[t, b, unit] + e)
         r, s, _ = terms.compare(z, w, chunk.y[t, b, unit], tiny=terms.tiny[unit], z_low=z_low)
         q: Array = r / s
@@ -47,6 +50,21 @@ def _order_error(terms: Terms, products_x: Array, products_h: Array, bias: Array
         partial_rms = np.sqrt((np.cumsum(order, axis=1) ** 2).sum(axis=1))
         total: Array = np.cumsum(order.astype(running), axis=1, dtype=running)[:, -1].astype(np.float64)
         e = np.fmax(e, np.fmax(partial_rms, np.abs(total - z) / terms.arithmetic.unit_roundoff))
+    return e
+
+
+def _two_sums_error(terms: Terms, products_x: Array, products_h: Array, unit: NDArray[np.intp], z: Array) -> Array:
+    """e of a kernel that starts one sum at b_ih and another at b_hh, and adds the two, as torch does.
+
+    Where b_ih and b_hh cancel, no order that starts from their sum shows how coarse these two are.
+    """
+    running = np.float64 if terms.arithmetic.double else np.float32
+    from_x = np.concatenate([terms.bias_ih[unit][:, None], products_x], axis=1)
+    from_h = np.concatenate([terms.bias_hh[unit][:, None], products_h], axis=1)
+    squares: Array = np.concatenate([np.cumsum(from_x, axis=1), np.cumsum(from_h, axis=1)], axis=1) ** 2
+    sums = np.stack([np.cumsum(order.astype(running), axis=1, dtype=running)[:, -1] for order in (from_x, from_h)])
+    error = np.abs(sums.sum(axis=0, dtype=running).astype(np.float64) - z) / terms.arithmetic.unit_roundoff
+    e: Array = np.fmax(np.sqrt(squares.sum(axis=1)), error)
     return e
 
 

@@ -9,7 +9,10 @@ manifest.json            spec, form, opset, versions, and the sha256 of every ot
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_export.checkpoint import Checkpoint, load_checkpoint, save_weights
-from rnn_export.errors import ArtifactError, RnnExportError
+from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.folder import heal, replace_folder
 from rnn_export.oracle import run_oracle
 from rnn_export.spec import RNNSpec
-from rnn_export.weights import Weights
+from rnn_export.weights import Head, Weights
 
 if TYPE_CHECKING:
     import onnx
@@ -61,9 +64,14 @@ class Artifact:
     def opset(self) -> int:
         return int(self.manifest["opset"])
 
+    def checkpoint(self) -> Checkpoint:
+        """The weights that the model was made from, and the head where there is one."""
+        head = "head" if self.manifest.get("head") else None
+        return load_checkpoint(self.path / "weights.safetensors", head=head)
+
     def weights(self) -> Weights:
         """The weights that the model was made from."""
-        return load_checkpoint(self.path / "weights.safetensors").weights
+        return self.checkpoint().weights
 
     @classmethod
     def load(cls, path: str | Path) -> "Artifact":
@@ -73,19 +81,23 @@ class Artifact:
             ArtifactError: it is no artifact, or a file is changed, missing, added or not a plain file.
         """
         path = Path(path)
-        heal(path)
+        with suppress(OSError):  # a place that cannot be looked at is not healed, and then not found either
+            heal(path, sweep=False)
         manifest = _read_manifest(path)
-        _check_files(path, manifest)
+        try:
+            _check_files(path, manifest)
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} was replaced while it was read", "Run it again") from None
         return cls(path, manifest)
 
 
 def is_artifact(path: Path) -> bool:
-    """Whether a folder says that it is an artifact, whole or not."""
+    """Whether a folder is an artifact, whole or damaged, and holds nothing of anybody else's."""
     try:
-        _read_manifest(path)
+        files = set(_read_manifest(path)["files"]) | {MANIFEST}
     except ArtifactError:
         return False
-    return True
+    return all(_relative(file, path) in files for file in _files(path))
 
 
 def write_artifact(
@@ -103,13 +115,16 @@ def write_artifact(
     Raises:
         OutputError: the folder exists and is not an artifact, or cannot be written.
     """
-    weights = checkpoint.weights
+    weights, head = checkpoint.weights, checkpoint.head
+    lengths = any(value.name == "lengths" for value in model.graph.input)
     opset = next(item.version for item in model.opset_import if item.domain == "")
     manifest = {
         "schema": SCHEMA,
         "spec": weights.spec.to_dict(),
         "dtype": weights.dtype.name,
         "form": form,
+        "lengths": lengths,
+        "head": head is not None,
         "opset": opset,
         "ir_version": model.ir_version,
         "source": dict(checkpoint.source),
@@ -118,16 +133,17 @@ def write_artifact(
 
     def fill(folder: Path) -> None:
         (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
-        save_weights(folder / "weights.safetensors", weights)
-        _write_golden(folder, weights)
+        save_weights(folder / "weights.safetensors", weights, head)
+        _write_golden(folder, weights, head, lengths)
         files = {_relative(file, folder): _sha256(file) for file in _files(folder)}
-        _write_json(folder / MANIFEST, {**manifest, "files": files})
+        (folder / MANIFEST).write_bytes(sealed({**manifest, "files": files}))
 
-    replace_folder(path, fill, is_artifact)
-    return Artifact.load(path)
+    place = Path(os.path.realpath(path))  # before the rename: it may be the folder that one stands in
+    replace_folder(place, fill, is_artifact)
+    return Artifact.load(place)
 
 
-def _write_golden(folder: Path, weights: Weights) -> None:
+def _write_golden(folder: Path, weights: Weights, head: Head | None, takes_lengths: bool) -> None:
     from onnx import numpy_helper
 
     spec, largest = weights.spec, 1.0
@@ -136,18 +152,24 @@ def _write_golden(folder: Path, weights: Weights) -> None:
         x = generator.standard_normal((T, B, spec.input_size)).astype(weights.dtype)
         rows = spec.num_layers * spec.num_directions
         h_0 = generator.uniform(-1, 1, (rows, B, spec.hidden_size)).astype(weights.dtype)
-        output, h_n = run_oracle(weights, x, h_0)
+        lengths = np.arange(T, T - B, -1).clip(1) if takes_lengths else None
+        output, h_n = run_oracle(weights, x, h_0, lengths)
         largest = max(largest, float(np.abs(output).max()))
         if spec.batch_first:
             x, output = x.swapaxes(0, 1), output.swapaxes(0, 1)
         named = {"input_0": ("input", x), "input_1": ("h_0", h_0)}
         named |= {"output_0": ("output", output), "output_1": ("h_n", h_n)}
+        if lengths is not None:
+            named["input_2"] = ("lengths", lengths)
+        if head is not None:
+            named["output_2"] = ("prediction", output @ head.weight.T.astype(np.float64) + head.bias)
         place = folder / f"test_data_set_{number}"
         place.mkdir()
         for file, (name, array) in named.items():
-            tensor = numpy_helper.from_array(np.ascontiguousarray(array, weights.dtype), name)
+            dtype = np.dtype(np.int64) if name == "lengths" else weights.dtype
+            tensor = numpy_helper.from_array(np.ascontiguousarray(array, dtype), name)
             (place / f"{file}.pb").write_bytes(tensor.SerializeToString(deterministic=True))
-    _write_json(folder / "data.json", {"rtol": GOLDEN_RTOL, "atol": GOLDEN_ATOL * largest})
+    (folder / "data.json").write_bytes(_text({"rtol": GOLDEN_RTOL, "atol": GOLDEN_ATOL * largest}))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -159,8 +181,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path} is not an artifact: it has no {MANIFEST}",
             "A model that somebody else exported is verified with --against SOURCE",
         )
+    if (path / MANIFEST).is_symlink():
+        raise ArtifactError(f"the manifest of {path} is a link", again)
+    raw = (path / MANIFEST).read_bytes()
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        manifest = json.loads(raw)
         if manifest.get("kind") == "whole-model":
             raise ArtifactError(
                 f"{path} holds a whole model, which only its torch model can judge",
@@ -168,15 +193,28 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             )
         if manifest["schema"] != SCHEMA:
             raise ArtifactError(f"{path} has manifest schema {manifest['schema']}, not {SCHEMA}", again)
+        seal = manifest.pop("sha256")
         RNNSpec.from_dict(manifest["spec"])
-        missing = {"form", "opset", "files", "dtype"} - set(manifest)
-    except (ValueError, TypeError, KeyError, RnnExportError) as error:
-        if isinstance(error, ArtifactError):
-            raise
+        fields = (manifest["files"], dict), (manifest["form"], str), (manifest["opset"], int)
+        if not all(isinstance(value, kind) for value, kind in fields):
+            raise ValueError("files, form or opset is of another kind")
+    except SourceError as error:
         raise ArtifactError(f"the manifest of {path} is damaged: {error}", again) from None
-    if missing:
-        raise ArtifactError(f"the manifest of {path} lacks {', '.join(sorted(missing))}", again)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"the manifest of {path} is damaged: {error}", again) from None
+    # Byte for byte what write_artifact writes, so that no bit of it can change unseen.
+    if raw != sealed(manifest) or seal != _seal(manifest):
+        raise ArtifactError(f"the manifest of {path} was changed after it was exported", again)
     return dict(manifest)
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_text(manifest)).hexdigest()
+
+
+def sealed(manifest: Mapping[str, Any]) -> bytes:
+    """The bytes of the manifest file: the manifest and the sha256 of its own text."""
+    return _text({**manifest, "sha256": _seal(manifest)})
 
 
 def _check_files(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -188,12 +226,16 @@ def _check_files(path: Path, manifest: Mapping[str, Any]) -> None:
             raise ArtifactError(f"{path} lacks {name}, which its manifest lists", again)
         if name not in expected:
             raise ArtifactError(f"{path} holds {name}, which its manifest does not list", again)
-        if found[name].is_symlink() or _sha256(found[name]) != expected[name]:
+        plain = stat.S_ISREG(found[name].lstat().st_mode)  # a pipe would be waited for, a link followed
+        if not plain or _sha256(found[name]) != expected[name]:
             raise ArtifactError(f"{name} in {path} was changed after it was exported", again)
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
+    """Everything in the folder that no manifest could leave out: files, links, pipes, and empty folders."""
+    return sorted(
+        path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+    )
 
 
 def _relative(file: Path, folder: Path) -> str:
@@ -205,6 +247,5 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write_json(file: Path, value: Mapping[str, Any]) -> None:
-    text = json.dumps(value, indent=2, sort_keys=True)
-    file.write_text(text + "\n")
+def _text(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

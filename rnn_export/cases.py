@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_export.errors import SourceError
+from rnn_export.oracle import valid_steps
 from rnn_export.spec import RNNSpec
 
 EXPORT_T, EXPORT_B = 5, 3
@@ -21,17 +26,18 @@ class Check(Enum):
     NO_STEPS = "with no steps, h_n is h_0"
     CHUNKS = "the whole pass equals chunks with carried state"
     ROWS = "the rows of a batch are independent"
-    STATE = "another h_0 gives other answers; an absent one means zeros"
+    STATE = "another h_0 gives other answers"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One input: x (T, B, I) time-major, h_0 (L*D, B, H), and what is asked of the answers."""
+    """One input: x (T, B, I) time-major, h_0 (L*D, B, H), lengths (B,), and what is asked of the answers."""
 
     name: str
     x: NDArray[np.floating]
     h_0: NDArray[np.floating]
     check: Check = Check.STEPS
+    lengths: NDArray[np.integer] | None = None
 
     @property
     def T(self) -> int:
@@ -43,7 +49,14 @@ class Case:
 
 
 def default_cases(
-    spec: RNNSpec, dtype: str, fixed_T: int | None = None, fixed_B: int | None = None, has_h_0: bool = True
+    spec: RNNSpec,
+    dtype: str,
+    fixed_T: int | None = None,
+    fixed_B: int | None = None,
+    has_h_0: bool = True,
+    has_h_n: bool = True,
+    has_lengths: bool = False,
+    kind: str = "normal",
 ) -> list[Case]:
     """Lengths and batches around and beyond the exported ones, other kinds of input, and the state checks.
 
@@ -52,8 +65,11 @@ def default_cases(
         dtype: float32 or float64.
         fixed_T, fixed_B: sizes that the file declares as fixed; only these are run then.
         has_h_0: whether the file takes an initial state; zeros everywhere if not.
+        has_h_n: whether the file gives the last state; nothing can be carried on if not.
+        has_lengths: whether the file takes lengths; they are random and unsorted then, the first one T.
+        kind: of the inputs of the cases that do not ask for another: normal, one-hot or uniform.
     """
-    make = _Maker(spec, dtype, has_h_0)
+    make = _Maker(spec, dtype, has_h_0, has_lengths, kind)
     e = EXPORT_T
     lengths = [fixed_T] if fixed_T is not None else [1, 2, e - 1, e, e + 1, 2 * e, LONG_T]
     batches = [fixed_B] if fixed_B is not None else [1, EXPORT_B, 8]
@@ -69,7 +85,9 @@ def default_cases(
     if fixed_B is None:
         cases.append(make(f"B=0 T={T}", T, 0, check=Check.SHAPES))
         cases.append(make(f"rows T={T} B={B}", T, B, check=Check.ROWS))
-    if fixed_T is None and has_h_0:
+    if has_lengths:
+        cases.append(make(f"NaN in the padding T={2 * T} B={B}", fixed_T or 2 * T, B, nan_padding=True))
+    elif fixed_T is None and has_h_0 and has_h_n:
         cases.append(make("T=0 B=3" if fixed_B is None else f"T=0 B={B}", 0, B, check=Check.NO_STEPS))
         if not spec.bidirectional:
             cases.append(make(f"chunks 1+2+3+4 B={B}", 10, B, check=Check.CHUNKS))
@@ -79,25 +97,33 @@ def default_cases(
 class _Maker:
     """Makes cases; each name has a seed of its own, so that adding a case changes no other."""
 
-    def __init__(self, spec: RNNSpec, dtype: str, has_h_0: bool) -> None:
-        self.spec, self.dtype, self.has_h_0 = spec, dtype, has_h_0
+    def __init__(self, spec: RNNSpec, dtype: str, has_h_0: bool, has_lengths: bool, kind: str) -> None:
+        self.spec, self.dtype, self.has_h_0, self.has_lengths = spec, dtype, has_h_0, has_lengths
+        self.kind = kind
 
     def __call__(
         self,
         name: str,
         T: int,
         B: int,
-        kind: str = "normal",
+        kind: str = "",
         check: Check = Check.STEPS,
         zero_state: bool = False,
+        nan_padding: bool = False,
     ) -> Case:
         generator = np.random.default_rng(list(name.encode()))
         spec = self.spec
-        x = input_of_kind(kind, (T, B, spec.input_size), generator)
+        x = input_of_kind(kind or self.kind, (T, B, spec.input_size), generator)
         h_0 = generator.uniform(-1, 1, (spec.num_layers * spec.num_directions, B, spec.hidden_size))
         if zero_state or not self.has_h_0:
             h_0 = np.zeros_like(h_0)
-        return Case(name, x.astype(self.dtype), h_0.astype(self.dtype), check)
+        lengths = None
+        if self.has_lengths:
+            lengths = generator.integers(1, T + 1, B) if T else np.ones(B, np.int64)
+            lengths[:1] = T  # torch trims to the longest, so one sequence fills the input
+            if nan_padding:
+                x[~valid_steps(T, B, lengths)] = np.nan
+        return Case(name, x.astype(self.dtype), h_0.astype(self.dtype), check, lengths)
 
 
 def input_of_kind(kind: str, shape: tuple[int, int, int], generator: np.random.Generator) -> NDArray[np.float64]:
@@ -115,3 +141,57 @@ def input_of_kind(kind: str, shape: tuple[int, int, int], generator: np.random.G
     if kind in ("nan", "inf") and T and B:
         x[min(1, T - 1), 0, 0] = np.nan if kind == "nan" else np.inf
     return x
+
+
+def case_from_file(path: Path, spec: RNNSpec, dtype: str, has_lengths: bool) -> Case:
+    """A user's own data: ``input``, and where they matter ``h_0`` and ``lengths``, from an .npz file.
+
+    Args:
+        path: the file; input is (T, B, I), or (B, T, I) when the network is ``batch_first``.
+        spec: the network.
+        dtype: the type that the network takes; other floating types are converted.
+        has_lengths: whether the file under test takes lengths.
+
+    Raises:
+        SourceError: an array is missing, or does not fit the network.
+    """
+    arrays = read_arrays(path)
+    rows = spec.num_layers * spec.num_directions
+    if "input" not in arrays:
+        raise SourceError(f"{path.name} has no array input", f"It has {', '.join(arrays) or 'none'}")
+    x = arrays["input"]
+    if x.ndim != 3 or x.shape[2] != spec.input_size:
+        raise SourceError(f"input in {path.name} has shape {x.shape}, but {spec} takes 3 axes, I = {spec.input_size}")
+    x = x.swapaxes(0, 1) if spec.batch_first else x
+    T, B = x.shape[:2]
+    expected: dict[str, tuple[tuple[int, ...], NDArray[Any]]] = {
+        "h_0": ((rows, B, spec.hidden_size), np.zeros((rows, B, spec.hidden_size))),
+        "lengths": ((B,), np.full(B, T, np.int64)),
+    }
+    given = {}
+    for name, (shape, default) in expected.items():
+        given[name] = arrays.get(name, default)
+        if given[name].shape != shape:
+            raise SourceError(f"{name} in {path.name} has shape {given[name].shape}, not {shape}")
+    lengths = given["lengths"].astype(np.int64)
+    if not ((lengths >= 1) & (lengths <= T)).all():
+        raise SourceError(f"lengths in {path.name} must lie in 1..{T}")
+    if "lengths" in arrays and not has_lengths:
+        raise SourceError(f"{path.name} has lengths, but the model takes none", "Export it with --lengths")
+    name = f"{path.name} T={T} B={B}"
+    return Case(name, x.astype(dtype), given["h_0"].astype(dtype), Check.STEPS, lengths if has_lengths else None)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz file, without unpickling anything.
+
+    Raises:
+        SourceError: the file is missing or damaged, or holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise SourceError(f"{path} does not exist", "Check the path") from None
+    except (OSError, ValueError, AttributeError, BadZipFile):  # what numpy raises for another kind of file
+        raise SourceError(f"{path} is not an .npz file of plain arrays", "Write it with numpy.savez") from None

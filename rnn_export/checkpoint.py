@@ -1,24 +1,31 @@
-"""Files -> Weights: a .safetensors file, a .pt state_dict read without running its code, or a spec string."""
+"""Files -> Weights: .safetensors, .pt, .pth and .npz, read without running their code, or a spec string."""
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnn_export.errors import RnnExportError, SourceError
+from rnn_export.numpy_files import read_npz
 from rnn_export.spec import SPEC_SYNTAX, RNNSpec, parse_spec
-from rnn_export.weights import Weights
+from rnn_export.torch_files import SAVE_AGAIN, read_torch_file
+from rnn_export.torch_tree import RecurrentModule
+from rnn_export.weights import FLOATS, Head, Weights
 
 METADATA_KEY = "rnn_export"  # one key only: safetensors does not keep the order of several
 _PARAMETER = re.compile(
     r"(?P<prefix>(?:.*\.)?)(?P<kind>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh|matrix|bias)"
-    r"(?:_l(?P<layer>\d+)(?P<reverse>_reverse)?)?"
+    r"(?:_l(?P<layer>[0-9]{1,4})(?P<reverse>_reverse)?)?"
 )
+_NOT_FLOAT = "is not float32 or float64"
+_UNSEEN = ("nonlinearity", "batch_first")  # what no shape shows
 _GATES = {4: "an LSTM", 3: "a GRU"}  # rows of weight_hh / hidden_size
 
 
@@ -29,6 +36,7 @@ class Checkpoint:
     weights: Weights
     notes: tuple[str, ...]
     source: Mapping[str, str]  # name, and sha256 where it is a file
+    head: Head | None = None
 
 
 def load_checkpoint(
@@ -37,114 +45,133 @@ def load_checkpoint(
     prefix: str | None = None,
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
+    head: str | None = None,
 ) -> Checkpoint:
-    """The one RNN that a source holds.
+    """The one RNN that a source holds, and on demand the Linear that follows it.
 
     Args:
-        source: a ``.safetensors`` or ``.pt``/``.pth`` state_dict, or a spec string such as ``rnn:4,8,relu``,
+        source: a ``.safetensors``, ``.pt``, ``.pth`` or ``.npz`` file, or a spec string such as ``rnn:4,8,relu``,
             whose weights are random.
         prefix: which recurrent part, where there are several, such as ``encoder.rnn``.
-        nonlinearity: tanh or relu; a state_dict does not say which.
+        nonlinearity: tanh or relu; a pickled module says which, a state_dict does not.
         batch_first: whether input is (B, T, I); a state_dict does not say so either.
+        head: the name of a Linear in the same file, such as ``output_layer``, which reads every output.
 
     Raises:
         SourceError: the source is missing, damaged, of another kind, or holds no RNN or several.
     """
-    if isinstance(source, str) and source.startswith("rnn:") and not Path(source).exists():
+    if isinstance(source, str) and source.startswith("rnn:") and not os.path.exists(source):  # noqa: PTH110  # any string may be asked
+        if head is not None:
+            raise SourceError(f"{source} has no part {head!r}", "A head is read from a file")
         spec, seed = parse_spec(source)
         spec = _adjusted(spec, nonlinearity, batch_first)
         return Checkpoint(Weights.random(spec, seed), (f"random weights, seed {seed}",), {"name": source})
     path = Path(source)
-    tensors, metadata = _read(path)
-    chosen = _choose(path, _recurrent_parts(tensors), prefix)
-    part = {name.removeprefix(chosen): tensor for name, tensor in tensors.items() if name.startswith(chosen)}
-    known = _known_spec(path, metadata)
-    spec, notes = _spec_of(path, part, known, nonlinearity, batch_first)
+    contents = _read(path)
+    chosen = _choose(path, _recurrent_parts(contents.tensors), prefix)
+    part = {name.removeprefix(chosen): tensor for name, tensor in contents.tensors.items() if name.startswith(chosen)}
+    said = _said(path, contents, chosen)
+    spec, notes = _spec_of(path, part, said, nonlinearity, batch_first)
     if chosen:
         notes = (f"recurrent part {chosen.rstrip('.')!r}", *notes)
     try:
         weights = _weights_of(spec, part)
     except SourceError as error:
         raise SourceError(f"{path.name}: {error.args[0]}", error.hint) from None
+    linear = _head(path, contents.tensors, head, weights) if head is not None else None
+    if linear is not None:
+        notes = (*notes, f"head {head!r}, {linear.weight.shape[1]} -> {len(linear.weight)}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Checkpoint(weights, notes, {"name": path.name, "sha256": digest})
+    notes = (*notes, *contents.notes)
+    return Checkpoint(weights, notes, {"name": path.name, "sha256": digest}, linear)
 
 
-def save_weights(path: Path, weights: Weights) -> None:
-    """Write a .safetensors file that says which network it is; deterministic."""
+def save_weights(path: Path, weights: Weights, head: Head | None = None) -> None:
+    """Write a .safetensors file that says which network it is; deterministic. The head is called ``head``."""
     from safetensors.numpy import save
 
     metadata = {METADATA_KEY: json.dumps(weights.spec.to_dict(), sort_keys=True)}
-    path.write_bytes(save(dict(weights), metadata))  # save_file would make it readable for its owner alone
+    tensors = dict(weights) | ({f"head.{name}": array for name, array in head._asdict().items()} if head else {})
+    path.write_bytes(save(tensors, metadata))  # save_file would make it readable for its owner alone
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """The tensors of a file as numpy arrays, and its metadata."""
-    if not path.exists():
+class _Contents(NamedTuple):
+    """What a file holds: what can be exported, and why the rest of its tensors cannot."""
+
+    tensors: Mapping[str, Any]
+    refused: Mapping[str, str] = MappingProxyType({})
+    metadata: Mapping[str, str] = MappingProxyType({})
+    modules: Mapping[str, RecurrentModule] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
+
+
+def _read(path: Path) -> _Contents:
+    if not os.path.exists(path):  # noqa: PTH110  # pathlib raises for a name that is too long
         hint = "A random network is written " + SPEC_SYNTAX if ":" in str(path) else "Check the path"
         raise SourceError(f"{path} does not exist", hint)
     if path.is_dir():
         raise SourceError(f"{path} is a folder", "Name the checkpoint file inside it")
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty", "Save the checkpoint again")
-    readers = {".safetensors": _read_safetensors, ".pt": _read_torch, ".pth": _read_torch}
+    readers = {".safetensors": _read_safetensors, ".pt": _read_torch, ".pth": _read_torch, ".npz": _read_npz}
     if path.suffix not in readers:
         raise SourceError(
-            f"{path} is not a .safetensors, .pt or .pth file", f"A random network is written {SPEC_SYNTAX}"
+            f"{path} is not a .safetensors, .pt, .pth or .npz file", f"A random network is written {SPEC_SYNTAX}"
         )
-    tensors, metadata = readers[path.suffix](path)
-    for name, tensor in tensors.items():
-        if tensor is None and _PARAMETER.fullmatch(name):
-            raise SourceError(f"{path.name}: {name} is not float32 or float64", "Convert it: tensor.float()")
-    return {name: tensor for name, tensor in tensors.items() if tensor is not None}, metadata
+    contents = readers[path.suffix](path)
+    named = {name: match for name in (*contents.tensors, *contents.refused) if (match := _PARAMETER.fullmatch(name))}
+    recurrent = {match["prefix"] for match in named.values() if match["kind"] in ("weight_hh", "matrix")}
+    for name, reason in contents.refused.items():
+        if name in named and named[name]["prefix"] in recurrent:
+            raise SourceError(f"{path.name}: {name} {reason}", "Convert it: tensor.float()")
+    return contents
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
+def _read_safetensors(path: Path) -> _Contents:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-            tensors = {name: file.get_tensor(name) if kind in ("F32", "F64") else None for name, kind in kinds.items()}
-            return tensors, file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name, kind in kinds.items() if kind in ("F32", "F64")}
+            refused = {name: _NOT_FLOAT for name in kinds if name not in tensors}
+            return _Contents(tensors, refused, file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise SourceError(f"{path} cannot be read: {error}", "It is damaged or incomplete; copy it again") from None
 
 
-def _read_torch(path: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
-    import torch
+def _read_torch(path: Path) -> _Contents:
+    file = read_torch_file(path)
+    if not file.tensors and not file.remarks:
+        raise SourceError(f"{path} holds no tensors", SAVE_AGAIN)
+    contents = _floats(file.tensors)
+    tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in file.remarks}
+    unread = {name: _NOT_FLOAT if name in file.tensors else remark for name, remark in file.remarks.items()}
+    return _Contents(tensors, {**contents.refused, **unread}, modules=file.modules, notes=file.notes)
 
-    save = "Save its state_dict: torch.save(model.state_dict(), FILE)"
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for a file that it cannot read
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "Weights only load failed" in first or "unsupported" in str(error).lower():
-            raise SourceError(f"{path} holds more than tensors, and their code is not run", save) from None
-        raise SourceError(f"{path} cannot be read: {first}", "It is damaged or incomplete; copy it again") from None
-    if not isinstance(state, Mapping) or not any(isinstance(value, torch.Tensor) for value in state.values()):
-        raise SourceError(f"{path} holds a {type(state).__name__} and no state_dict", save)
-    floats = (torch.float32, torch.float64)
-    return {
-        str(name): tensor.numpy() if tensor.dtype in floats else None
-        for name, tensor in state.items()
-        if isinstance(tensor, torch.Tensor)
-    }, {}
+
+def _read_npz(path: Path) -> _Contents:
+    return _floats(read_npz(path))
+
+
+def _floats(arrays: Mapping[str, Any]) -> _Contents:
+    tensors = {name: array for name, array in arrays.items() if array is not None and array.dtype.name in FLOATS}
+    return _Contents(tensors, {name: _NOT_FLOAT for name in arrays if name not in tensors})
 
 
 def _recurrent_parts(tensors: Mapping[str, Any]) -> dict[str, str]:
     """prefix -> "RNN", or "an LSTM" and "a GRU" by the rows of their weight_hh."""
     parts = {}
-    for name, tensor in tensors.items():
-        match = _PARAMETER.fullmatch(name)
-        if match is None or match["layer"] not in (None, "0") or match["reverse"] or tensor.ndim != 2:
+    matches = [(match, tensor) for name, tensor in tensors.items() if (match := _PARAMETER.fullmatch(name))]
+    projected = {match["prefix"] for match, _ in matches if match["kind"] == "weight_hr"}
+    for match, tensor in matches:
+        if match["layer"] not in (None, "0") or match["reverse"] or tensor.ndim != 2:
             continue
         if match["kind"] == "matrix":
             parts[match["prefix"]] = "RNN"
         elif match["kind"] == "weight_hh":
             gates = tensor.shape[0] // tensor.shape[1] if tensor.shape[1] else 0
-            projected = any(other.startswith(f"{match['prefix']}weight_hr") for other in tensors)
-            parts[match["prefix"]] = "an LSTM" if projected else _GATES.get(gates, "RNN")
+            parts[match["prefix"]] = "an LSTM" if match["prefix"] in projected else _GATES.get(gates, "RNN")
     return parts
 
 
@@ -174,28 +201,61 @@ def _listed(parts: Mapping[str, str]) -> str:
     return ", ".join(names) if names else "It has none"
 
 
-def _known_spec(path: Path, metadata: Mapping[str, str]) -> RNNSpec | None:
-    """What the file itself says about its network, if it was written by this package."""
-    if METADATA_KEY not in metadata:
-        return None
-    try:
-        return RNNSpec.from_dict(json.loads(metadata[METADATA_KEY]))
-    except (ValueError, TypeError, RnnExportError) as error:
-        raise SourceError(f"the {METADATA_KEY} metadata of {path.name} is not a spec: {error}") from None
+def _head(path: Path, tensors: Mapping[str, Any], key: str, weights: Weights) -> Head:
+    spec = weights.spec
+    width = spec.num_directions * spec.hidden_size
+    weight = tensors.get(f"{key}.weight")
+    if weight is None or weight.ndim != 2:
+        linear = [name.removesuffix(".weight") for name, tensor in tensors.items() if name.endswith(".weight")]
+        hint = f"There are: {', '.join(linear)}" if linear else "The file has no Linear"
+        raise SourceError(f"{path.name} has no Linear {key!r}", hint)
+    if weight.shape[1] != width:
+        raise SourceError(f"{key}.weight in {path.name} reads {weight.shape[1]} values, but {spec} gives {width}")
+    bias = tensors.get(f"{key}.bias", np.zeros(len(weight), weight.dtype))
+    if weight.dtype != weights.dtype or bias.dtype != weights.dtype:
+        raise SourceError(f"{key!r} in {path.name} is {weight.dtype}, but the network is {weights.dtype}")
+    if bias.shape != weight.shape[:1] or not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise SourceError(f"{key!r} in {path.name} is not a whole Linear: its bias has shape {bias.shape}")
+    return Head(np.array(weight, order="C"), np.array(bias, order="C"))
+
+
+class _Said(NamedTuple):
+    """What the file itself says of its network: some of RNNSpec's fields, and who says it."""
+
+    fields: Mapping[str, Any]
+    by: str
+
+
+def _said(path: Path, contents: _Contents, chosen: str) -> _Said:
+    if METADATA_KEY in contents.metadata:  # written by this package
+        try:
+            known = RNNSpec.from_dict(json.loads(contents.metadata[METADATA_KEY]))
+        except (ValueError, TypeError, RecursionError, RnnExportError) as error:
+            raise SourceError(f"the {METADATA_KEY} metadata of {path.name} is not a spec: {error}") from None
+        return _Said(known.to_dict(), "")
+    module = contents.modules.get(chosen.removesuffix("."))
+    if module is None:
+        return _Said({}, "")
+    names = (field.name for field in fields(RNNSpec))
+    return _Said({name: value for name in names if (value := getattr(module, name)) is not None}, module.maker)
 
 
 def _spec_of(
     path: Path,
     part: Mapping[str, Any],
-    known: RNNSpec | None,
+    said: _Said,
     nonlinearity: str | None,
     batch_first: bool | None,
 ) -> tuple[RNNSpec, tuple[str, ...]]:
     matches = [match for match in map(_PARAMETER.fullmatch, part) if match and not match["prefix"]]
     kinds = {match["kind"] for match in matches}
     layers = 1 + max(int(match["layer"] or 0) for match in matches)
+    if layers > len(matches):  # or a name could ask for a billion layers
+        raise SourceError(f"{path.name}: a weight of layer {layers - 1} is there, but not those of every layer below")
     single = "matrix" in kinds
-    first = next(part[name] for name in ("matrix_l0", "matrix", "weight_ih_l0", "weight_ih") if name in part)
+    first = next((part[name] for name in ("matrix_l0", "matrix", "weight_ih_l0", "weight_ih") if name in part), None)
+    if first is None:
+        raise SourceError(f"{path.name} has weight_hh but no weight_ih")
     if first.ndim != 2:
         raise SourceError(f"{path.name}: the weights of the first layer have {first.ndim} axes, not 2")
     width = first.shape[1] - first.shape[0] if single else first.shape[1]
@@ -205,18 +265,24 @@ def _spec_of(
         width,
         first.shape[0],
         layers,
-        known.nonlinearity if known else "tanh",
+        said.fields.get("nonlinearity", "tanh"),
         bool(kinds & {"bias", "bias_ih"}),
-        known.batch_first if known else False,
+        said.fields.get("batch_first", False),
         any(match["reverse"] for match in matches),
     )
-    if known is not None and known != spec:
-        raise SourceError(f"{path.name} says that it holds {known}, but its tensors make {spec}")
+    for name, value in said.fields.items():
+        if getattr(spec, name) != value:
+            claim = f"its {name} is {value}" if said.by else f"it holds {RNNSpec(**said.fields)}"
+            raise SourceError(f"{path.name} says that {claim}, but its tensors make {spec}")
     notes = []
-    if nonlinearity is None and known is None:
+    if said.by and (told := [f"{name} {said.fields[name]}" for name in _UNSEEN if name in said.fields]):
+        notes.append(f"{' and '.join(told)}: the pickled {said.by} says so")
+    if nonlinearity is None and "nonlinearity" not in said.fields:
         notes.append("assumed tanh: a state_dict does not say which; --nonlinearity relu if it is relu")
-    if known is not None and nonlinearity not in (None, known.nonlinearity):
-        notes.append(f"{nonlinearity} as asked, although {path.name} says {known.nonlinearity}")
+    for name, asked in zip(_UNSEEN, (nonlinearity, batch_first), strict=True):
+        if asked is not None and said.fields.get(name, asked) != asked:
+            wanted = asked if isinstance(asked, str) else f"{name} {asked}"
+            notes.append(f"{wanted} as asked, although {path.name} says {said.fields[name]}")
     return _adjusted(spec, nonlinearity, batch_first), tuple(notes)
 
 

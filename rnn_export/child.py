@@ -1,19 +1,22 @@
 """The parent's side of a child process: it starts it, asks it, and says what became of it."""
 
 import os
+import select
 import signal
 import subprocess
 import tempfile
-import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from rnn_export import worker
 from rnn_export.result import Stage, Status
 from rnn_export.runtimes import Runtime
 
+LAST_BREATH = 1.0  # seconds from closing its pipe to its end, for a process that is ending
 MEMORY_LIMIT = 4 * 2**30  # torch's own address space is 0.6 GiB, ONNX Runtime's 0.2
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -41,7 +44,6 @@ class Child:
     def __init__(self, runtime: Runtime, interpreter: Path, timeout: float, memory_limit: int = MEMORY_LIMIT) -> None:
         self.version = ""
         self._timeout = timeout
-        self._timed_out = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         limit = memory_limit if runtime.limit_address_space else 0
         self._process = subprocess.Popen(
@@ -50,7 +52,8 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **ONE_THREAD, **runtime.environ},
+            bufsize=0,
+            env={**_environment(runtime), **ONE_THREAD, **runtime.environ},
             start_new_session=True,
         )
 
@@ -64,7 +67,7 @@ class Child:
 
     def wait_until_ready(self) -> None:
         """Raises Failure where the adapter itself could not be loaded."""
-        header, _ = self._listen(Stage.FIND)
+        header, _ = self._listen(Stage.FIND, time.monotonic() + self._timeout)
         self.version = str(header["version"])
 
     def prepare(self, folder: Path) -> None:
@@ -78,13 +81,15 @@ class Child:
     @property
     def alive(self) -> bool:
         """False once the process has ended or was ended."""
-        return self._process.poll() is None
+        if self._process.returncode is not None:
+            return False
+        # WNOWAIT: it stays unreaped, so that its group can still be ended by its number
+        ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return ended is None
 
     def close(self) -> None:
         """End the process and everything that it started; it holds nothing worth a farewell."""
-        if self._process.poll() is None:
-            self._kill()
-        self._process.wait()
+        self._kill()  # the group, also when its leader is gone: what a crashed runtime started lives on
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None and not stream.closed:
                 try:
@@ -93,55 +98,55 @@ class Child:
                     continue
 
     def _ask(self, stage: Stage, request: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        watch = self._watch()
+        deadline = time.monotonic() + self._timeout
         try:
-            worker.send(self._process.stdin, request, inputs)
-        except OSError:  # it died before it read all: listening tells how
-            watch.cancel()
-        header, outputs = self._listen(stage, watch)
-        if header["status"] != Status.PASS.value:
+            worker.send(_Pipe(self._process.stdin, deadline), request, inputs)
+        except TimeoutError:
+            raise self._timed_out(stage) from None
+        except OSError:
+            pass  # it died before it read all: listening tells how
+        header, outputs = self._listen(stage, deadline)
+        if header.get("status") != Status.PASS.value:
             raise Failure(stage, Status(header["status"]), str(header["detail"]))
         return outputs
 
-    def _listen(self, stage: Stage, watch: threading.Timer | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        assert self._process.stdout is not None
-        watch = watch or self._watch()
+    def _listen(self, stage: Stage, deadline: float) -> tuple[dict[str, Any], dict[str, Any]]:
         try:
-            return worker.receive(self._process.stdout)
+            return worker.receive(_Pipe(self._process.stdout, deadline))
+        except TimeoutError:
+            raise self._timed_out(stage) from None
         except (EOFError, OSError):
             raise self._post_mortem(stage) from None
         except (ValueError, KeyError) as error:
             self._kill()
             raise Failure(stage, Status.CRASHED, f"answered out of protocol: {error}") from None
-        finally:
-            watch.cancel()
 
-    def _watch(self) -> threading.Timer:
-        timer = threading.Timer(self._timeout, self._time_out)
-        timer.daemon = True
-        timer.start()
-        return timer
-
-    def _time_out(self) -> None:
-        self._timed_out = True
+    def _timed_out(self, stage: Stage) -> Failure:
         self._kill()
+        return Failure(stage, Status.TIMEOUT, f"no answer within {self._timeout:g} s (--timeout)")
 
     def _kill(self) -> None:
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        """The group of a process that is not reaped yet: its number cannot be somebody else's."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def _post_mortem(self, stage: Stage) -> Failure:
+        """Why it closed its pipe: how it ended, or that it lives on and is ended now."""
+        deadline = time.monotonic() + LAST_BREATH
+        while self.alive and time.monotonic() < deadline:
+            time.sleep(0.005)
+        lives_on = self.alive
+        self._kill()
         code = self._process.wait()
-        if self._timed_out:
-            return Failure(stage, Status.TIMEOUT, f"no answer within {self._timeout:g} s")
+        if lives_on:
+            return Failure(stage, Status.CRASHED, "it closed its pipe and did not end")
         last = self._last_words()
         if "bad_alloc" in last or "MemoryError" in last:
             return Failure(stage, Status.MEMORY, f"out of memory: {last}")
-        if "ModuleNotFoundError" in last or "ImportError" in last:
-            return Failure(stage, Status.ABSENT if stage is Stage.FIND else Status.CRASHED, last)
+        if stage is Stage.FIND and code > 0:  # the adapter itself could not be loaded
+            return Failure(stage, Status.BROKEN, f"the adapter cannot be loaded: {last}")
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Failure(stage, Status.CRASHED, f"the process ended with {how}" + (f": {last}" if last else ""))
 
@@ -150,3 +155,51 @@ class Child:
         self._errors.seek(max(0, size - 4000))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1].strip()[:500] if lines else ""
+
+
+class _Pipe:
+    """One end of a pipe to the child, with a deadline for every read and write.
+
+    A timer that kills the child would not do: what the child started may hold the other end open.
+    """
+
+    def __init__(self, stream: IO[bytes] | None, deadline: float) -> None:
+        assert stream is not None  # both were asked for when the process was started
+        self._descriptor = stream.fileno()
+        self._deadline = deadline
+        os.set_blocking(self._descriptor, False)
+
+    def read(self, size: int) -> bytes:
+        """Exactly size bytes, fewer at the end of the stream; raises TimeoutError."""
+        parts, missing = [], size
+        while missing:
+            self._wait(reading=True)
+            part = os.read(self._descriptor, min(missing, 2**20))
+            if not part:
+                break
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def write(self, data: bytes) -> None:
+        """All of data; raises TimeoutError."""
+        view = memoryview(data)
+        while view:
+            self._wait(reading=False)
+            with suppress(BlockingIOError):
+                view = view[os.write(self._descriptor, view[: 2**16]) :]
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def _wait(self, *, reading: bool) -> None:
+        ends = ([self._descriptor], []) if reading else ([], [self._descriptor])
+        left = self._deadline - time.monotonic()
+        if left <= 0 or not any(select.select(*ends, [], left)):
+            raise TimeoutError
+
+
+def _environment(runtime: Runtime) -> dict[str, str]:
+    """The parent's variables, without those that would mix its packages into a runtime's own environment."""
+    mixing = ("PYTHONPATH", "PYTHONHOME") if runtime.own_environment else ()
+    return {name: value for name, value in os.environ.items() if name not in mixing}

@@ -1,9 +1,9 @@
 """Where runtimes live: beside rnn-export, or in a virtual environment of their own in the user's cache."""
 
 import hashlib
-import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from rnn_export.errors import InstallationError, UsageError
-from rnn_export.runtimes import Runtime
+from rnn_export.runtimes import Runtime, distribution_name
 
 
 def cache_folder() -> Path:
@@ -35,14 +35,14 @@ def interpreter_of(runtime: Runtime) -> Path | None:
     if runtime.own_environment:
         python = environment_of(runtime) / "bin" / "python"
         return python if python.exists() else None
-    return Path(sys.executable) if all(_importable(name) for name in runtime.requires) else None
+    return Path(sys.executable) if all(_installed(requirement) for requirement in runtime.requires) else None
 
 
 def how_to_install(runtime: Runtime) -> str:
     """The command that makes it present."""
     if runtime.own_environment:
         return f"rnn-export runtimes install {runtime.name}"
-    return f"pip install {' '.join(runtime.requires)}"
+    return f"pip install {shlex.join(runtime.requires)}"
 
 
 def installed_version(runtime: Runtime) -> str:
@@ -68,7 +68,7 @@ def install(runtime: Runtime) -> Path:
     if not runtime.own_environment:
         raise UsageError(f"{runtime.name} lives beside rnn-export", f"Run: {how_to_install(runtime)}")
     final = environment_of(runtime)
-    if final.exists():
+    if (final / "bin" / "python").exists():
         return final
     partial = final.with_name(f"{final.name}.partial-{os.getpid()}")
     try:
@@ -76,6 +76,7 @@ def install(runtime: Runtime) -> Path:
         venv.create(partial, with_pip=True)
         pip = [str(partial / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
         subprocess.run([*pip, *runtime.requires], check=True, stdout=sys.stderr)
+        shutil.rmtree(final, ignore_errors=True)  # one whose Python is gone
         partial.rename(final)
     except (OSError, subprocess.CalledProcessError) as error:
         raise InstallationError(
@@ -100,5 +101,10 @@ def clashes() -> list[str]:
     return found if len(found) > 1 else []
 
 
-def _importable(name: str) -> bool:
-    return importlib.util.find_spec(name.replace("-", "_")) is not None
+def _installed(requirement: str) -> bool:
+    """Whether some version of it is: a pin is the own environments' business."""
+    try:
+        distribution(distribution_name(requirement))
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,8 +1,11 @@
 """Putting a whole folder in place by rename, so that no reader ever sees half of it."""
 
+import fcntl
 import os
+import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rnn_export.errors import OutputError
@@ -20,36 +23,77 @@ def replace_folder(final: Path, fill: Callable[[Path], None], is_ours: Callable[
         OutputError: ``final`` exists and is not ours, or cannot be written; it is left as it was.
     """
     final = Path(os.path.realpath(final))
-    heal(final)
-    if final.exists() and not (final.is_dir() and (is_ours(final) or not any(final.iterdir()))):
-        raise OutputError(f"{final} exists and is not an artifact of rnn-export", "Choose another -o; it was kept")
-    new = final.with_name(f".{final.name}.rnn-export-new-{os.getpid()}")
     try:
+        heal(final)
+        if final.exists() and not (final.is_dir() and (is_ours(final) or not any(final.iterdir()))):
+            raise OutputError(
+                f"{final} exists and is not an artifact of rnn-export, or holds other files",
+                "Choose another -o; it was kept",
+            )
         final.parent.mkdir(parents=True, exist_ok=True)
-        new.mkdir()
-        fill(new)
-        _sync(new)
-        _swap(new, final)
+        with _new_folder(final) as new:
+            fill(new)
+            _sync(new)
+            _swap(new, final)
     except OSError as error:
-        raise OutputError(
-            f"{final} cannot be written: {error.strerror or error}", "Nothing was changed there"
-        ) from None
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+        why = error.strerror or str(error)
+        raise OutputError(f"{final} cannot be written: {why}", "Nothing was changed there") from None
 
 
-def heal(final: Path) -> None:
-    """Undo what a kill left behind: an old folder that was moved aside, new ones that never came into place."""
+def heal(final: Path, *, sweep: bool = True) -> None:
+    """Undo what a kill left behind: an old folder that was moved aside, new ones that never came into place.
+
+    Args:
+        final: where the folder shall stand.
+        sweep: also remove the new ones; who only reads does not, lest it meet one that is not locked yet.
+
+    Raises:
+        OSError: the place cannot be looked at.
+    """
     final = Path(os.path.realpath(final))
+    if not final.name or not final.parent.is_dir():
+        return
     old = _aside(final)
-    if old.exists():
+    # no pattern: the name may hold brackets
+    strays = [path for path in final.parent.iterdir() if path.name.startswith(_beside(final, "new-"))]
+    dead = [stray for stray in strays if not _in_use(stray)]
+    # While somebody writes, the old folder may be aside for the moment between the two renames.
+    if old.exists() and len(dead) == len(strays):
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.rename(final)
-    for stray in final.parent.glob(f".{final.name}.rnn-export-new-*"):
-        if not _alive(stray.name.rpartition("-")[2]):
-            shutil.rmtree(stray, ignore_errors=True)
+    for stray in dead if sweep else []:
+        shutil.rmtree(stray, ignore_errors=True)
+
+
+@contextmanager
+def _new_folder(final: Path) -> Iterator[Path]:
+    """An empty folder beside the final one; locked while it is written, so that nobody takes it for a stray."""
+    new = final.with_name(_beside(final, f"new-{secrets.token_hex(4)}"))
+    new.mkdir()
+    descriptor = os.open(new, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield new
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _in_use(stray: Path) -> bool:
+    """Whether somebody holds its lock: unlike a pid, a lock ends with its process, in every container."""
+    try:
+        descriptor = os.open(stray, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _swap(new: Path, final: Path) -> None:
@@ -62,22 +106,17 @@ def _swap(new: Path, final: Path) -> None:
         if old.exists():
             old.rename(final)
         raise
-    _sync_directory(final.parent)
+    with suppress(OSError):  # the folder is in place; a disk that will not confirm it changes nothing
+        _sync_directory(final.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _beside(final: Path, what: str) -> str:
+    return f".{final.name}.rnn-export-{what}"
+
+
 def _aside(final: Path) -> Path:
-    return final.with_name(f".{final.name}.rnn-export-old")
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
+    return final.with_name(_beside(final, "old"))
 
 
 def _sync(folder: Path) -> None:

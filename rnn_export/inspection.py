@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
 from rnn_export.errors import ArtifactError
-from rnn_export.forms import FORMS, Form
+from rnn_export.forms import FORMS, Form, constants_of
 from rnn_export.forms._tidy import graphs
 from rnn_export.spec import RNNSpec
-from rnn_export.weights import Weights
+from rnn_export.weights import Head, Weights
 
+_INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 RECURRENT = ("RNN", "Scan", "Loop")
 
 
@@ -28,6 +29,8 @@ class Signature:
     Attributes:
         h_0: None where the file starts from a state of its own.
         h_n: None where the file does not give the last state.
+        lengths: the integer input (B,), where there is one.
+        prediction: the head's output, where there is one.
         fixed_T, fixed_B: the declared length and batch size where they are not dynamic.
     """
 
@@ -36,6 +39,8 @@ class Signature:
     output: str
     h_n: str | None
     batch_first: bool
+    lengths: str | None = None
+    prediction: str | None = None
     fixed_T: int | None = None
     fixed_B: int | None = None
 
@@ -63,7 +68,8 @@ def load_model(path: Path) -> onnx.ModelProto:
         ArtifactError: it is missing, or not an ONNX model that the checker accepts.
     """
     if not path.is_file():
-        raise ArtifactError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
+        what = "is a folder: an artifact needs no --against" if path.is_dir() else "does not exist"
+        raise ArtifactError(f"{path} {what}", "Name an ONNX file")
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
@@ -80,13 +86,15 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
         ArtifactError: they do not fit the network.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
-    outputs = list(model.graph.output)
+    variable = [value for value in model.graph.input if value.name not in constants]
+    lengths = [value.name for value in variable if value.type.tensor_type.elem_type in _INTEGERS]
+    inputs = [value for value in variable if value.name not in lengths]
+    outputs = [value for value in model.graph.output if value.name != "prediction"]
     H, D = spec.hidden_size, spec.num_directions
-    if not inputs or not outputs or len(inputs) > 2:
+    if not inputs or not outputs or len(inputs) > 2 or len(lengths) > 1:
         raise ArtifactError(
             f"the model has {len(inputs)} inputs and {len(outputs)} outputs",
-            "An RNN has input and perhaps h_0, and gives output and perhaps h_n",
+            "An RNN has input and perhaps h_0 and lengths, and gives output and perhaps h_n",
         )
     x, h_0 = inputs[0], inputs[1] if len(inputs) == 2 else None
     y, h_n = outputs[0], outputs[1] if len(outputs) > 1 else None
@@ -103,30 +111,36 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
         output=y.name,
         h_n=h_n.name if h_n is not None else None,
         batch_first=spec.batch_first,
+        lengths=lengths[0] if lengths else None,
+        prediction="prediction" if len(outputs) < len(model.graph.output) else None,
         fixed_T=T,
         fixed_B=B,
     )
 
 
 def weight_tensors(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
-    """Every floating-point constant of the file, also those inside bodies; a repeated name gets a mark."""
+    """Every floating-point constant with axes, also those inside bodies; a repeated name gets a mark."""
     found: dict[str, NDArray[Any]] = {}
     for graph in graphs(model.graph):
         for name, array in _constants(graph):
-            if np.issubdtype(array.dtype, np.floating):
+            if np.issubdtype(array.dtype, np.floating) and array.ndim:
                 found[name if name not in found else f"{name} (again)"] = array
     return found
 
 
-def read_back(model: onnx.ModelProto, form: Form, weights: Weights) -> str:
+def read_back(model: onnx.ModelProto, form: Form, weights: Weights, head: Head | None = None) -> str:
     """Whether the file holds exactly the form's stated transformation of the weights, bit for bit.
 
     Returns:
         What is wrong, or an empty string.
     """
-    found, expected = weight_tensors(model), form.constants(weights)
+    found, expected = weight_tensors(model), constants_of(form.name, weights, head)
     for name, array in expected.items():
         if name not in found:
+            if form.merges_constants and (
+                not array.any() or any(_same_bits(found[other], array) for other in expected if other in found)
+            ):
+                continue
             return f"{name} is not in the file"
         if not _same_bits(found[name], array):
             return f"{name} {_difference(found[name], array)}"
@@ -154,8 +168,8 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
     shown: list[LayerOutput] = []
     if len(rnns) == spec.num_layers and not scans:
         shown = [LayerOutput(node.output[0], index, None) for index, node in enumerate(rnns)]
-    elif len(scans) == len(spec.cells()) and not rnns:
-        for node, (layer, direction) in zip(scans, spec.cells(), strict=True):
+    elif len(scans) == len(spec.cells()) and not rnns and (order := _cells_in_order(model.graph, scans, spec)):
+        for node, (layer, direction) in zip(order, spec.cells(), strict=True):
             flipped = direction == 1 and not _runs_in_reverse(node)
             shown.append(LayerOutput(node.output[-1], layer, direction, flipped))
     if not shown or any(not value.name for value in shown):
@@ -176,6 +190,8 @@ def frozen_length(model: onnx.ModelProto, steps: int) -> str:
     """Where a file that declares a dynamic length has the constant that freezes it, in words."""
     top = list(model.graph.node)
     if not any(node.op_type in RECURRENT for node in top):
+        if not top:
+            return "the graph has no nodes"
         operator, count = Counter(node.op_type for node in top).most_common(1)[0]
         return f"the loop is unrolled into {len(top)} nodes ({count} {operator}), one copy of the cell per step"
     constants = dict(_constants(model.graph))
@@ -195,6 +211,25 @@ def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, NDArray[Any]]]:
             for attribute in node.attribute:
                 if attribute.name == "value":
                     yield node.output[0], numpy_helper.to_array(attribute.t)
+
+
+def _cells_in_order(graph: onnx.GraphProto, scans: list[onnx.NodeProto], spec: RNNSpec) -> list[onnx.NodeProto] | None:
+    """The Scans in the order of h_0's rows, which a file need not list them in; None where that is not clear.
+
+    The row is the constant index of the Gather that feeds the Scan's initial state.
+    """
+    if spec.num_directions == 1 and not any(node.op_type == "Gather" for node in graph.node):
+        return scans  # a layer reads the one below it, so the file lists them from below
+    constants = dict(_constants(graph))
+    gathers = {node.output[0]: node for node in graph.node if node.op_type == "Gather" and len(node.input) == 2}
+    rows: dict[int, onnx.NodeProto] = {}
+    for scan in scans:
+        gather = gathers.get(scan.input[0])
+        index = constants.get(gather.input[1]) if gather is not None else None
+        if index is None or index.size != 1:
+            return None
+        rows[int(index.reshape(-1)[0])] = scan
+    return [rows[row] for row in sorted(rows)] if sorted(rows) == list(range(len(scans))) else None
 
 
 def _runs_in_reverse(node: onnx.NodeProto) -> bool:
@@ -225,9 +260,3 @@ def _difference(found: NDArray[Any], expected: Any) -> str:
 
 def _digest(array: NDArray[Any]) -> tuple[str, tuple[int, ...], str]:
     return array.dtype.name, array.shape, hashlib.sha256(array.tobytes()).hexdigest()
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators."""
-    versions: Mapping[str, int] = {item.domain: item.version for item in model.opset_import}
-    return versions.get("", versions.get("ai.onnx", 0))

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_export.oracle import Trajectory
-from rnn_export.precision import name_precision
-from rnn_export.residual import Residual, step_residual
-from rnn_export.rounding import FLOAT32, FLOAT64
-from rnn_export.weights import Weights
+from rnn_export.oracle import Trajectory, valid_steps
+from rnn_export.precision import judge_as_asked
+from rnn_export.residual import Residual
+from rnn_export.spec import NONLINEARITIES
+from rnn_export.weights import Cell, Head, Weights
 
 INCOMPARABLE = 2.0**-10  # of the largest output
 RATIO_GATE = 8.0  # end to end, where no residual could be measured
@@ -24,14 +25,16 @@ class Answers:
     Attributes:
         output: (T, B, D*H).
         h_n: (L*D, B, H), None where the model does not give it.
-        layers: the states of each layer (T, B, D*H), None where they could not be had.
-        layers_agree: whether the top layer is the output, bit for bit.
+        layers: the states of each layer (T, B, D*H), the last one the output; None where they could not be had.
+        layers_agree: whether what showed the lower layers gave the same output, bit for bit.
+        prediction: the head's output (T, B, O), where there is a head.
     """
 
     output: NDArray[np.floating]
     h_n: NDArray[np.floating] | None
     layers: list[NDArray[np.floating]] | None
     layers_agree: bool = True
+    prediction: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,21 +65,22 @@ class _Found:
     diverges: bool = False
     notes: list[str] = field(default_factory=list)
 
-    def add(self, residual: Residual, where: str, precision: str, asked: str, swallowed: bool) -> None:
+    def add(
+        self, residual: Residual, where: str, precision: str, asked: str, swallowed: bool, instead: str = ""
+    ) -> None:
         self.worst = max(self.worst, residual.max_q)
         self.judged += residual.judged
         self.overflowed += residual.overflowed
         self.blind = max(self.blind, residual.blind)
-        coarse_as_asked = asked == "TF32" and precision in TEN_BIT
         if not self.precision or not residual.passed:
             self.precision = precision
         if self.code and not self.diverges:
             return
-        if residual.first is not None and not coarse_as_asked:
+        if residual.first is not None:
             t, b, unit = residual.first
             self.code, self.diverges = "step-residual", False
             place = f"first at t={t} b={b} unit={unit} of {where}"
-            self.detail = f"residual {residual.max_q:.3g} > 4, {place}; {_explained(precision, asked)}"
+            self.detail = f"residual {residual.max_q:.3g} > 4, {place}; {instead or _explained(precision, asked)}"
         elif residual.misplaced is not None:
             t, b, unit = residual.misplaced
             self.code, self.diverges = ("nan-swallowed", True) if swallowed else ("nan-misplaced", False)
@@ -91,6 +95,9 @@ def judge(
     answers: Answers,
     truth: Trajectory,
     asked: str = "float32",
+    *,
+    lengths: NDArray[np.integer] | None = None,
+    head: Head | None = None,
 ) -> Judgement:
     """Judge answers of the right shapes and types.
 
@@ -101,21 +108,28 @@ def judge(
         answers: what the runtime answered.
         truth: the float64 oracle on the same input.
         asked: the precision that the row asks for.
+        lengths: (B,), each in 1..T; past a sequence's end the output must be exactly 0.
+        head: the Linear that made ``answers.prediction``.
     """
+    inside = valid_steps(len(x), x.shape[1], lengths)
+    if answers.output[~inside].any():  # NaN counts as something
+        return Judgement("padding", "past the end of a sequence the output is not 0")
     # With NaN or infinity in the input a distance says nothing: their placement is judged, step by step.
-    finite = bool(np.isfinite(x).all())
+    finite = bool(np.isfinite(x[inside]).all())
     max_abs = _distance(answers, truth) if finite else None
     layers = answers.layers
     if layers is None and weights.spec.num_layers == 1:
         layers = [answers.output]
-    if layers is None:
-        if not finite and not np.array_equal(np.isnan(answers.output), np.isnan(truth.output)):
-            return Judgement("nan-misplaced", "NaN is not where IEEE arithmetic puts it")
-        return Judgement(max_abs=max_abs)
     found = _Found()
+    if head is not None and answers.prediction is not None:
+        _judge_head(found, head, answers.output, answers.prediction, asked, lengths)
+    if layers is None:
+        if found.code:
+            return Judgement(found.code, found.detail, max_abs=max_abs, diverges=found.diverges)
+        return Judgement(max_abs=max_abs) if finite else _placed(answers, truth)
     for layer, states in enumerate(layers):
         below = x if layer == 0 else layers[layer - 1]
-        _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked)
+        _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked, lengths)
     if not found.code and finite and (step := _incomparable_from(answers.output, truth.output)) is not None:
         found.notes.append(f"end to end no longer comparable from t={step}")
     if found.overflowed:
@@ -143,32 +157,72 @@ def _judge_layer(
     states: NDArray[np.floating],
     h_n: NDArray[np.floating] | None,
     asked: str,
+    lengths: NDArray[np.integer] | None,
 ) -> None:
     spec = weights.spec
-    H, arithmetic = spec.hidden_size, FLOAT64 if weights.dtype == np.float64 else FLOAT32
+    H = spec.hidden_size
     for direction in range(spec.num_directions):
-        row, cell, reverse = (
-            layer * spec.num_directions + direction,
-            weights.cell(layer, direction),
-            direction == 1,
-        )
+        row, cell, reverse = layer * spec.num_directions + direction, weights.cell(layer, direction), direction == 1
         y = states[:, :, direction * H : (direction + 1) * H]
         where = f"layer {layer}" + (" in reverse" if reverse else "")
-        runs = [(below, h_0[row], y, where)]
-        last, before = (0, 1) if reverse else (-1, -2)
-        if h_n is not None and len(y) and not np.array_equal(h_n[row], y[last], equal_nan=True):
-            # h_n must be the last state: it is judged as such, from the state before it
-            previous = y[before] if len(y) > 1 else h_0[row]
-            runs.append((below[last][None], previous, h_n[row][None], f"h_n, {where}"))
-        for inputs, start, answer, place in runs:
-            residual = step_residual(cell, inputs, start, answer, reverse=reverse, arithmetic=arithmetic)
-            precision = name_precision(residual, cell, inputs, start, answer, reverse=reverse)
-            swallowed = (
-                residual.misplaced is not None
-                and spec.nonlinearity == "relu"
-                and bool(np.isfinite(answer[residual.misplaced]))
-            )
-            found.add(residual, place, precision, asked, swallowed)
+        runs = [_Run(below, h_0[row], y, where, lengths)]
+        if h_n is not None and len(y):
+            # h_n must be the last state: where it is not, bit for bit, it is judged from the state before it
+            last, previous = _last_step(y, h_0[row], reverse, lengths)
+            rows = np.arange(y.shape[1])
+            if not np.array_equal(h_n[row], y[last, rows], equal_nan=True):
+                runs.append(_Run(below[last, rows][None], previous, h_n[row][None], f"h_n, {where}", None))
+        for run in runs:
+            arrays = (cell, run.x, run.h_0, run.y)
+            residual, precision = judge_as_asked(asked, *arrays, reverse=reverse, lengths=run.lengths)
+            swallowed = residual.swallowed and spec.nonlinearity == "relu"
+            instead = "" if residual.first is None else _other_activation(cell, run, reverse)
+            found.add(residual, run.where, precision, asked, swallowed, instead)
+
+
+class _Run(NamedTuple):
+    x: NDArray[np.floating]
+    h_0: NDArray[np.floating]
+    y: NDArray[np.floating]
+    where: str
+    lengths: NDArray[np.integer] | None
+
+
+def _last_step(
+    y: NDArray[np.floating], h_0: NDArray[np.floating], reverse: bool, lengths: NDArray[np.integer] | None
+) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """The index (B,) of each row's last step in the direction's order, and the state (B, H) before it."""
+    T, B = y.shape[:2]
+    ends = np.full(B, T) if lengths is None else lengths
+    last = np.zeros(B, np.int64) if reverse else ends - 1
+    before = np.ones(B, np.int64) if reverse else ends - 2
+    exists = (ends > 1)[:, None]
+    return last, np.where(exists, y[np.where(ends > 1, before, 0), np.arange(B)], h_0)
+
+
+def _judge_head(
+    found: _Found,
+    head: Head,
+    output: NDArray[np.floating],
+    prediction: NDArray[np.floating],
+    asked: str,
+    lengths: NDArray[np.integer] | None,
+) -> None:
+    cell, start = head.as_cell(), np.zeros(prediction.shape[1:], prediction.dtype)
+    residual, precision = judge_as_asked(asked, cell, output, start, prediction, lengths=lengths)
+    found.add(residual, "the head", precision, asked, swallowed=False)
+
+
+def _other_activation(cell: Cell, run: _Run, reverse: bool) -> str:
+    """The commonest mistake: a state_dict does not say which activation it was trained with."""
+    for nonlinearity in NONLINEARITIES:
+        other = cell._replace(nonlinearity=nonlinearity)
+        arrays = (other, run.x, run.h_0, run.y)
+        if nonlinearity == cell.nonlinearity:
+            continue
+        if judge_as_asked("", *arrays, reverse=reverse, lengths=run.lengths)[0].passed:
+            return f"it computes {nonlinearity}, not {cell.nonlinearity}"
+    return ""
 
 
 def _explained(precision: str, asked: str) -> str:
@@ -192,9 +246,23 @@ def _distance(answers: Answers, truth: Trajectory) -> float:
     return largest
 
 
+def _placed(answers: Answers, truth: Trajectory) -> Judgement:
+    """Where no layer can be seen: NaN and infinity as in the oracle, the finite rest within the end-to-end error."""
+    pairs = [(answers.output, truth.output)] + ([] if answers.h_n is None else [(answers.h_n, truth.h_n)])
+    largest = 0.0
+    for found, expected in pairs:
+        same = np.isnan(found) == np.isnan(expected)
+        same &= np.isinf(found) == np.isinf(expected)
+        if not same.all():
+            return Judgement("nan-misplaced", "NaN or infinity is not where IEEE arithmetic puts it")
+        error = np.abs(found - expected)[np.isfinite(expected)]
+        largest = max(largest, float(error.max(initial=0.0)))
+    return Judgement(max_abs=largest)
+
+
 def _incomparable_from(output: NDArray[np.floating], truth: NDArray[np.float64]) -> int | None:
     """The first step that is off by more than a thousandth of the largest output: rounding was amplified."""
-    if not len(output):
+    if not output.size:
         return None
     with np.errstate(invalid="ignore"):
         off = np.abs(output - truth).max(axis=(1, 2)) > INCOMPARABLE * np.abs(truth).max()

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_export.errors import ConversionError
+from rnn_export.module import single_matrix_step
 from rnn_export.packing import is_dynamic, valid_steps
-from rnn_export.recurrence import over_time
+from rnn_export.recurrence import over_valid_steps
 from rnn_export.spec import suffix
 
 # (module, layer, x (T, B, I), h_0 (D, B, H), lengths (B,)) -> states (T, B, D*H), last states (D, B, H);
@@ -127,8 +127,7 @@ def _draw_scan(
     module: nn.RNN, layer: int, x: Tensor, h_0: Tensor | None, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """One Scan of the single-matrix cell per direction; past a sequence's end its state stands still."""
-    activation = torch.tanh if module.nonlinearity == "tanh" else torch.relu
-    mask = None if lengths is None else valid_steps(lengths, x.shape[0]).unsqueeze(2)  # (T, B, 1)
+    inside = None if lengths is None else valid_steps(lengths, x.shape[0]).unsqueeze(2)  # (T, B, 1)
     if h_0 is None:
         h_0 = x.new_zeros(2 if module.bidirectional else 1, x.shape[1], module.hidden_size)
     states, last = [], []
@@ -136,14 +135,8 @@ def _draw_scan(
         end = suffix(layer, direction)
         matrix = torch.cat([getattr(module, f"weight_ih{end}"), getattr(module, f"weight_hh{end}")], dim=1)
         bias = getattr(module, f"bias_ih{end}") + getattr(module, f"bias_hh{end}") if module.bias else None
-
-        def step(h: Tensor, x_t: Any, matrix: Tensor = matrix, bias: Tensor | None = bias) -> Tensor:
-            x_t, valid = x_t if isinstance(x_t, tuple) else (x_t, None)
-            following = activation(functional.linear(torch.cat([x_t, h], dim=-1), matrix, bias))
-            return following if valid is None else torch.where(valid, following, h)
-
-        steps = x if mask is None else (x, mask)
-        outputs, h_n = over_time(step, h_0[direction], steps, reverse=direction == 1)
+        step = single_matrix_step(matrix, bias, module.nonlinearity)
+        outputs, h_n = over_valid_steps(step, h_0[direction], x, inside, reverse=direction == 1)
         states.append(outputs)
         last.append(h_n)
     return torch.cat(states, dim=-1) if len(states) > 1 else states[0], torch.stack(last)

@@ -13,11 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnn_export.errors import SourceError
-from rnn_export.recurrence import Step, exporting_now, over_time
+from rnn_export.recurrence import Step, exporting_now, over_valid_steps
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "identity": lambda z: z,
+}
 
 
 class _ElmanRNN(nn.Module):
@@ -41,6 +45,8 @@ class _ElmanRNN(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = RNNSpec(input_size, hidden_size, num_layers, nonlinearity, bias, batch_first, bidirectional)
+        if not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"dropout must be a probability between 0 and 1, not {dropout}")
         self.dropout = dropout
         for name, shape in self._parameter_shapes(self.spec).items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -62,19 +68,29 @@ class _ElmanRNN(nn.Module):
     def extra_repr(self) -> str:
         return str(self.spec)
 
-    def forward(self, input: Tensor, h_0: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: A002
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002
+        h_0: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Run over time.
 
         Args:
             input: (T, B, I), (B, T, I) when ``batch_first``, or unbatched (T, I).
             h_0: (L*D, B, H), unbatched (L*D, H); zeros when absent.
+            lengths: (B,) integers, each in 1..T, in any order: the same as torch's packed sequences, with
+                output padded by 0 to T. All T when absent.
 
         Returns:
             output (T, B, D*H) in the input's layout, and h_n in h_0's shape.
 
         Raises:
             ValueError: a shape that does not fit, or a sequence of length 0.
+            RuntimeError: the model is being traced by TorchScript, which would unroll the loop.
         """
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            raise RuntimeError("tracing would freeze the length: use torch.onnx.export(..., dynamo=True)")
         spec = self.spec
         batched = self._check(input, h_0)
         x = input if batched else input.unsqueeze(1)
@@ -84,12 +100,17 @@ class _ElmanRNN(nn.Module):
             h_0 = x.new_zeros(spec.num_layers * spec.num_directions, x.shape[1], spec.hidden_size)
         elif not batched:
             h_0 = h_0.unsqueeze(1)
+        inside = None
+        if lengths is not None:
+            inside = (torch.arange(x.shape[0], device=x.device)[:, None] < lengths).unsqueeze(-1)
         h_n = []
         for layer in range(spec.num_layers):
             outputs = []
             for direction in range(spec.num_directions):
                 index = layer * spec.num_directions + direction
-                states, last = over_time(self._step(layer, direction), h_0[index], x, reverse=bool(direction))
+                states, last = over_valid_steps(
+                    self._step(layer, direction), h_0[index], x, inside, reverse=direction == 1
+                )
                 outputs.append(states)
                 h_n.append(last)
             x = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
@@ -143,7 +164,7 @@ class SingleMatrixRNN(_ElmanRNN):
         end = suffix(layer, direction)
         matrix = self.get_parameter(f"matrix{end}")
         bias = self.get_parameter(f"bias{end}") if self.spec.bias else None
-        return _single_matrix_step(matrix, bias, self.spec.nonlinearity)
+        return single_matrix_step(matrix, bias, self.spec.nonlinearity)
 
     @classmethod
     def from_weights(cls, weights: Weights) -> Self:
@@ -220,7 +241,7 @@ class SingleMatrixRNNCell(nn.Module):
         """input (B, I) or (I,), h (B, H) or (H,), zeros when absent; returns the next state in h's shape."""
         if h is None:
             h = input.new_zeros(*input.shape[:-1], self.spec.hidden_size)
-        following: Tensor = _single_matrix_step(self.matrix, self.bias, self.spec.nonlinearity)(h, input)
+        following: Tensor = single_matrix_step(self.matrix, self.bias, self.spec.nonlinearity)(h, input)
         return following
 
     @classmethod
@@ -272,13 +293,19 @@ def from_torch(module: nn.Module) -> Weights:
 
 
 def to_torch(weights: Weights) -> nn.RNN:
-    """A ``torch.nn.RNN`` with these weights, bit for bit."""
+    """A ``torch.nn.RNN`` with these weights, bit for bit.
+
+    Raises:
+        SourceError: the recurrence is linear, which ``torch.nn.RNN`` does not have.
+    """
+    if weights.spec.nonlinearity == "identity":
+        raise SourceError("torch.nn.RNN has no linear recurrence", "Use SingleMatrixRNN")
     module = nn.RNN(**weights.spec.to_dict(), dtype=_torch_dtype(weights))
     module.load_state_dict(_state_dict(weights))
     return module
 
 
-def _single_matrix_step(matrix: Tensor, bias: Tensor | None, nonlinearity: str) -> Step:
+def single_matrix_step(matrix: Tensor, bias: Tensor | None, nonlinearity: str) -> Step:
     activation = _ACTIVATIONS[nonlinearity]
 
     def step(h: Tensor, x_t: Tensor) -> Tensor:
@@ -288,7 +315,12 @@ def _single_matrix_step(matrix: Tensor, bias: Tensor | None, nonlinearity: str) 
 
 
 def _arrays(module: nn.Module) -> dict[str, Any]:
-    return {name: parameter.detach().cpu().numpy() for name, parameter in module.named_parameters()}
+    arrays = {}
+    for name, parameter in module.named_parameters():
+        if parameter.dtype not in (torch.float32, torch.float64):
+            raise SourceError(f"{name} is {parameter.dtype}", "Convert the module: module.float()")
+        arrays[name] = parameter.detach().cpu().numpy()
+    return arrays
 
 
 def _state_dict(weights: Weights) -> dict[str, Tensor]:

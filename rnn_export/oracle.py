@@ -22,17 +22,32 @@ def activation(nonlinearity: str, z: NDArray[np.float64]) -> NDArray[np.float64]
     return np.maximum(z, 0.0) if nonlinearity == "relu" else z
 
 
-def run_oracle(weights: Weights, x: NDArray[np.floating], h_0: NDArray[np.floating]) -> Trajectory:
+def valid_steps(T: int, B: int, lengths: NDArray[np.integer] | None) -> NDArray[np.bool_]:
+    """(T, B): whether a step lies inside its sequence."""
+    if lengths is None:
+        return np.ones((T, B), np.bool_)
+    return np.arange(T)[:, None] < lengths[None, :]
+
+
+def run_oracle(
+    weights: Weights,
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    lengths: NDArray[np.integer] | None = None,
+) -> Trajectory:
     """Run the whole network over x.
 
     Args:
         weights: of any type; they are widened to float64 exactly.
         x: (T, B, I), time-major whatever ``batch_first`` says.
         h_0: (L*D, B, H).
+        lengths: (B,), each in 1..T; as torch's packed sequences: output is 0 past a sequence's end, h_n is
+            the state at its end, and the reverse direction starts there. All T if absent.
     """
     spec = weights.spec
     T, B, H = len(x), x.shape[1], spec.hidden_size
     layer_input = x.astype(np.float64)
+    inside = valid_steps(T, B, lengths)[..., None]  # (T, B, 1)
     h_n = np.empty((spec.num_layers * spec.num_directions, B, H))
     with np.errstate(all="ignore"):  # overflow and NaN are inputs to judge, not accidents
         for layer in range(spec.num_layers):
@@ -46,8 +61,9 @@ def run_oracle(weights: Weights, x: NDArray[np.floating], h_0: NDArray[np.floati
                 index = layer * spec.num_directions + direction
                 h = h_0[index].astype(np.float64)
                 for t in reversed(range(T)) if direction else range(T):
-                    h = activation(spec.nonlinearity, projected[t] + h @ weight_hh.T)
-                    states[t, :, direction] = h
+                    following = activation(spec.nonlinearity, projected[t] + h @ weight_hh.T)
+                    h = np.where(inside[t], following, h)
+                    states[t, :, direction] = np.where(inside[t], h, 0.0)
                 h_n[index] = h
             layer_input = states.reshape(T, B, spec.num_directions * H)
     return Trajectory(layer_input, h_n)

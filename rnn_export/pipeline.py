@@ -1,12 +1,13 @@
 """The whole flow in two functions: export a checkpoint, verify what was exported."""
 
 import tempfile
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnn_export.errors import UsageError
-from rnn_export.result import Status
+from rnn_export.result import NO_RUNTIMES, Status
 from rnn_export.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def export(
     prefix: str | None = None,
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
+    head: str | None = None,
+    lengths: bool = False,
 ) -> "Artifact":
     """Make an artifact.
 
@@ -43,7 +46,8 @@ def export(
         output: the folder to make; an artifact that stands there is replaced as a whole.
         form: which way to draw the network: ``scan``, ``module`` or ``rnn``.
         opset: the version of ONNX's operators.
-        prefix, nonlinearity, batch_first: see ``load_checkpoint``; only for files and specs.
+        prefix, nonlinearity, batch_first, head: see ``load_checkpoint``; only for files and specs.
+        lengths: the file takes a third input, the length of each sequence (B,).
 
     Returns:
         The artifact, read back and checked.
@@ -55,8 +59,8 @@ def export(
     from rnn_export.forms import FORMS, draw
 
     FORMS.get(form)  # a wrong name is said before a large checkpoint is read
-    checkpoint = _checkpoint(source, prefix, nonlinearity, batch_first)
-    model = draw(form, checkpoint.weights, opset)
+    checkpoint = _checkpoint(source, prefix, nonlinearity, batch_first, head)
+    model = draw(form, checkpoint.weights, opset, lengths=lengths, head=checkpoint.head)
     return write_artifact(Path(output), checkpoint, model, form, TORCH_DREW if form == "module" else ())
 
 
@@ -67,6 +71,10 @@ def verify(
     prefix: str | None = None,
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
+    head: str | None = None,
+    inputs: str | Path | None = None,
+    expect: str | Path | None = None,
+    input_kind: str = "normal",
     runtimes: Iterable[str] = (),
     require: Iterable[str] = (),
     timeout: float = 60.0,
@@ -78,7 +86,10 @@ def verify(
     Args:
         artifact: a folder made by ``export``, or with ``against`` an ONNX file that somebody else exported.
         against: where the truth comes from, for such a file.
-        prefix, nonlinearity, batch_first: see ``load_checkpoint``; only with ``against``.
+        prefix, nonlinearity, batch_first, head: see ``load_checkpoint``; only with ``against``.
+        inputs: an .npz file with ``input``, and where they matter ``h_0`` and ``lengths``: the user's own data.
+        expect: an .npz file with ``output``, and perhaps ``h_n``, that were computed elsewhere from ``inputs``.
+        input_kind: of the inputs of the usual cases: normal, one-hot or uniform.
         runtimes: which to run; all that are present if none is named.
         require: which must be present and pass.
         timeout: seconds per request to a runtime.
@@ -89,34 +100,57 @@ def verify(
         RnnExportError: an unknown runtime, or an artifact or file that cannot be read.
     """
     from rnn_export.report import Report
-    from rnn_export.subject import subject_of_artifact, subject_of_model
+    from rnn_export.subject import Asked, subject_of_artifact, subject_of_model
 
-    named, demanded = set(runtimes), frozenset(require)
+    if expect is not None and inputs is None:
+        raise UsageError("expected outputs belong to an input", "Give it with --inputs FILE.npz")
+    asked = Asked(input_kind, None if inputs is None else Path(inputs))
+    saved = None if expect is None else Path(expect)
+
+    if against is None and (prefix, nonlinearity, batch_first) != (None, None, None):
+        raise UsageError("prefix, nonlinearity and batch_first say how to read a source", "Give it as against")
+    if not 0 < timeout <= threading.TIMEOUT_MAX:
+        raise UsageError(f"the time limit {timeout} is no number of seconds", "Give one above 0, such as 60")
+    named = {runtimes} if isinstance(runtimes, str) else set(runtimes)
+    demanded = frozenset({require} if isinstance(require, str) else require)
     wanted = [RUNTIMES.get(name) for name in sorted(named or RUNTIMES.names())]
     wanted += [RUNTIMES.get(name) for name in sorted(demanded - {runtime.name for runtime in wanted})]
     path = Path(artifact)
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         if against is not None:
-            weights = _checkpoint(against, prefix, nonlinearity, batch_first).weights
-            subject = subject_of_model(path, weights, Path(scratch))
+            checkpoint = _checkpoint(against, prefix, nonlinearity, batch_first, head)
+            subject = subject_of_model(path, checkpoint.weights, Path(scratch), asked, checkpoint.head)
         elif path.is_file():
             raise UsageError(f"{path} is a file, not an artifact", "Say what it should compute: --against SOURCE")
         else:
-            subject = subject_of_artifact(path, Path(scratch))
-        results = [*subject.findings, *_rows(subject, wanted, timeout, progress)]
-    present = {row.runtime for row in results if row.status is not Status.ABSENT} - {"file"}
+            subject = subject_of_artifact(path, Path(scratch), asked)
+        results = [*subject.findings, *_rows(subject, wanted, timeout, progress, saved)]
+    present = {row.runtime for row in results if row.status is not Status.ABSENT} - NO_RUNTIMES
     required = frozenset(named | demanded) or frozenset(present)
-    return Report(subject.name, subject.form, str(subject.weights.spec), tuple(results), required, demanded, strict)
+    references = frozenset(runtime.name for runtime in RUNTIMES if runtime.reads != "model.onnx")
+    return Report(
+        subject.name, subject.form, str(subject.weights.spec), tuple(results), required, demanded, strict, references
+    )
 
 
-def _rows(subject: "Subject", wanted: "list[Runtime]", timeout: float, progress: "Progress | None") -> "list[Result]":
+def _rows(
+    subject: "Subject",
+    wanted: "list[Runtime]",
+    timeout: float,
+    progress: "Progress | None",
+    expect: Path | None,
+) -> "list[Result]":
     """The rows of the wanted runtimes, in their order; torch always runs, as the denominator of ratios."""
-    from rnn_export.verification import verify_runtime
+    from rnn_export.cases import read_arrays
+    from rnn_export.verification import judge_saved, verify_runtime
 
     torch = RUNTIMES.get("torch")
     reference = verify_runtime(subject, torch, timeout=timeout, torch_errors={}, progress=progress)
     errors = {row.case: row.max_abs for row in reference if row.max_abs is not None}
     rows: list[Result] = []
+    if expect is not None:
+        own = subject.cases[0]  # the user's own data comes first
+        rows.append(judge_saved(subject, own, read_arrays(expect), expect.name, errors.get(own.name)))
     for runtime in wanted:
         if runtime is torch:
             rows += reference
@@ -130,14 +164,15 @@ def _checkpoint(
     prefix: str | None,
     nonlinearity: str | None,
     batch_first: bool | None,
+    head: str | None,
 ) -> "Checkpoint":
     from rnn_export.checkpoint import Checkpoint, load_checkpoint
     from rnn_export.weights import Weights
 
     if isinstance(source, str | Path):
-        return load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first)
-    if (prefix, nonlinearity, batch_first) != (None, None, None):
-        raise UsageError("prefix, nonlinearity and batch_first are for files", "A module says them itself")
+        return load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
+    if (prefix, nonlinearity, batch_first, head) != (None, None, None, None):
+        raise UsageError("prefix, nonlinearity, batch_first and head are for files", "A module says them itself")
     if isinstance(source, Checkpoint):
         return source
     if not isinstance(source, Weights):

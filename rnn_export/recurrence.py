@@ -52,6 +52,34 @@ def over_time(step: Step, h: Any, x: Any, *, reverse: bool = False) -> tuple[Any
     return _looped(step, h, x, reverse)
 
 
+def over_valid_steps(
+    step: Step, h: Tensor, x: Tensor, inside: Tensor | None, *, reverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """``over_time`` within sequences of their own lengths: past its end a sequence's state stays, its output is 0.
+
+    Args:
+        step: returns the next state (B, H).
+        h: (B, H).
+        x: (T, B, I).
+        inside: (T, B, 1), true within a sequence; None where all are T steps long.
+        reverse: as for ``over_time``.
+
+    Returns:
+        The states (T, B, H), in the order of x, and the last state of every sequence (B, H).
+    """
+    if inside is None:
+        states, last = over_time(step, h, x, reverse=reverse)
+        return states, last
+
+    def masked(state: Tensor, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        x_t, inside_t = inputs
+        # where, never a product: a NaN in the padding must not reach the state
+        return torch.where(inside_t, step(state, x_t), state)
+
+    states, last = over_time(masked, h, (x, inside), reverse=reverse)
+    return torch.where(inside, states, states.new_zeros(())), last
+
+
 def _scanned(step: Step, h: Any, x: Any, reverse: bool) -> tuple[Any, Any]:
     from torch._C._dynamo.eval_frame import reset_code
     from torch._higher_order_ops.scan import scan

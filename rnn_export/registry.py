@@ -66,8 +66,8 @@ class Registry(Generic[Item]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
         folder = import_module(self._package).__path__
         for module in iter_modules([str(Path(place)) for place in folder]):
             if not module.name.startswith("_"):
                 import_module(f"{self._package}.{module.name}")
+        self._loaded = True  # only now: a plug-in that cannot be imported is reported every time

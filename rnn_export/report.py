@@ -41,7 +41,7 @@ class Report:
         form: the artifact's form; None for a file that somebody else exported.
         network: the spec in words.
         results: every row.
-        required, demanded, strict: what decides the exit code, see ``result.exit_code``.
+        required, demanded, strict, references: what decides the exit code, see ``result.exit_code``.
     """
 
     artifact: str
@@ -51,10 +51,11 @@ class Report:
     required: frozenset[str]
     demanded: frozenset[str] = frozenset()
     strict: bool = False
+    references: frozenset[str] = frozenset()
 
     @property
     def exit_code(self) -> int:
-        return exit_code(list(self.results), self.required, self.demanded, self.strict)
+        return exit_code(list(self.results), self.required, self.demanded, self.strict, self.references)
 
     def to_dict(self) -> dict[str, Any]:
         """Schema 1; a number that is not finite is written as the largest float."""
@@ -142,30 +143,43 @@ def _findings(results: Sequence[Result]) -> list[tuple[Status, str]]:
     places: dict[tuple[Status, str, str], list[Result]] = {}
     for result in results:
         if result.detail:
-            key = (result.status, result.code, re.sub(r"[\d.e+-]+", "#", result.detail))
+            key = (result.status, result.code, re.sub(r"\d[\d.e+-]*", "#", result.detail))
             places.setdefault(key, []).append(result)
     lines = []
     for (status, code, _), rows in places.items():
         runtimes = ", ".join(dict.fromkeys(row.runtime for row in rows))
         cases = list(dict.fromkeys(row.case for row in rows if row.case))
-        more = f" and {len(cases) - 2} more cases" if len(cases) > 2 else ""
+        more = f" and {len(cases) - 2} more" if len(cases) > 2 else ""
         where = f"{runtimes} at {', '.join(cases[:2])}{more}" if cases else runtimes
         lines.append((status, f"{where}: {_shortened(rows[0].detail)}" + (f" [{code}]" if code else "")))
     return sorted(lines, key=lambda line: -_SEVERITY.index(line[0]))
 
 
-def _shortened(detail: str, limit: int = 300) -> str:
+def _shortened(text: str, limit: int = 300) -> str:
+    # a foreign file's names must not steer the terminal
+    detail = "".join(character if character.isprintable() else "?" for character in text)
     return detail if len(detail) <= limit else f"{detail[:limit]}..."
 
 
 def _last_line(report: Report) -> str:
     summary = report.to_dict()["summary"]
-    counted = [name for name in _by_runtime(report.results) if name in report.required]
+    verdicts = {name: _verdict(rows) for name, rows in _by_runtime(report.results).items()}
+    passed = {result.runtime for result in report.results if result.passed}
+    guilty = [
+        f"{name} {status.value}"
+        for name, status in verdicts.items()
+        if (name in report.required and (status is not Status.PASS or name not in passed))
+        or (name == "file" and status is Status.MISMATCH)
+    ]
+    if report.exit_code == 1 and not guilty:  # under --strict
+        guilty = [f"{row.runtime} {row.status.value}" for row in report.results if row.status is Status.DIVERGENCE][:1]
+    others = passed & report.required - {text.split()[0] for text in guilty}
+    hint = f"; --runtime names those that you deploy to, such as {min(others)}" if others else ""
     words = {
-        0: f"PASSED on {', '.join(counted)}",
-        1: "FAILED: a required runtime does not compute this network. --runtime names those that you deploy to",
-        4: "FAILED: a required runtime did not run",
-        5: "NOTHING WAS CHECKED",
+        0: f"PASSED on {', '.join(name for name in verdicts if name in report.required)}",
+        1: f"FAILED: {', '.join(guilty)}{hint}",
+        4: f"FAILED: {', '.join(guilty)}",
+        5: f"NO RUNTIME WAS CHECKED{': ' if guilty else ''}{', '.join(guilty)}",
     }[report.exit_code]
     numbers = ", ".join(f"{number} {word}" for word, number in summary.items() if number)
     return f"{words} ({numbers})"

@@ -16,7 +16,7 @@ roundoff and n = I + H + 2:
 w is the rms of the partial sums of a dot product over random orders: sum_k E[s_k**2] = n*z**2/3 + n*v/6. The
 2 for tanh is absolute accuracy: kernels compute tanh to a few units of 1, not of tanh x (ONNX Runtime's is
 5.3 u off at x = 8.5). An element above 4 is not yet wrong, because a kernel adds in an order of its own: the
-appeal adds its terms in 8 orders and judges by the largest rounding that any of them shows.
+appeal adds its terms in 8 orders, and as two sums, and judges by the largest rounding that any of them shows.
 """
 
 from collections.abc import Iterator
@@ -27,13 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_export.appeal import judge_again
-from rnn_export.oracle import activation
+from rnn_export.oracle import activation, valid_steps
 from rnn_export.rounding import FLOAT32, Arithmetic, Array, Chunk, Terms
 from rnn_export.weights import Cell
 
-GATE = 4.0  # the largest q of a correct run seen in 255,690 was 2.0 after the appeal
+GATE = 4.0  # of 255,690 correct runs none kept a q above 2.0 after the appeal; up to 4 there is none
 CHUNK_STEPS = 256
 CHUNK_ELEMENTS = 2**20  # bounds the memory of wide batches: about ten float64 arrays of this size
+APPEALS_AT_ONCE = 256
 LIVE_TANH = 0.1  # act' above this: the unit is not saturated
 BLIND = 2.0**-10  # a bound above this, or outputs below it, cannot show a fault
 
@@ -50,11 +51,12 @@ class Place(NamedTuple):
 class Residual:
     """What the residual found in one layer and direction.
 
-    ``max_q`` is the largest q after the appeal, inf where a value is missing or NaN; ``first`` the earliest
-    step (in the direction's own order) that is wrong. ``misplaced`` is the first element whose NaN or
-    infinity is not where IEEE arithmetic puts it, given operands that are not finite. ``rho`` is the rms of
-    r / (u * sqrt(act'**2 * v + y**2)) over live elements: independent of n, it tells how coarse the
-    arithmetic was. ``spread`` is the share of the judged elements with q above the gate before the appeal.
+    ``max_q`` is the largest q, inf where a value is NaN: after the appeal up to the first wrong step, before it
+    from there on; ``first`` is the earliest step (in the direction's own order) that is wrong. ``misplaced`` is
+    the first element whose NaN or infinity is not where IEEE arithmetic puts it, given operands that are not
+    finite. ``rho`` is the rms of r / (u * sqrt(act'**2 * v + y**2)) over live elements: independent of n, it
+    tells how coarse the arithmetic was. ``spread`` is the share of the judged elements with q above the gate
+    before the appeal.
     """
 
     max_q: float
@@ -63,6 +65,7 @@ class Residual:
     overflowed: int  # elements with m >= 2**127: not judged
     blind: float  # share of the judged elements that could not have shown a fault
     misplaced: Place | None
+    swallowed: bool  # the misplaced element is finite where IEEE arithmetic has NaN
     rho: float
     spread: float
 
@@ -79,6 +82,7 @@ def step_residual(
     y: NDArray[np.floating],
     *,
     reverse: bool = False,
+    lengths: NDArray[np.integer] | None = None,
     arithmetic: Arithmetic = FLOAT32,
 ) -> Residual:
     """Judge one layer in one direction.
@@ -89,6 +93,7 @@ def step_residual(
         h_0: (B, H), the state before the first step (after the last one when ``reverse``).
         y: (T, B, H), what the runtime answered.
         reverse: the layer reads x from its end.
+        lengths: (B,), each in 1..T: steps past a sequence's end are not judged. All T if absent.
         arithmetic: in which type or rounding the run is judged.
 
     Raises:
@@ -100,17 +105,22 @@ def step_residual(
         raise ValueError(f"x {x.shape}, h_0 {h_0.shape}, y {y.shape} do not fit {cell.weight_ih.shape}")
     terms = Terms.of(cell, arithmetic)
     judge = _Judge(terms)
-    for start, operands, answers in _chunks(x, h_0, y, reverse):
-        judge.add(start, Chunk.of(terms, *operands, answers))
+    inside = valid_steps(T, B, lengths)
+    for start, operands, answers, valid in _chunks(x, h_0, y, inside, reverse):
+        judge.add(start, Chunk.of(terms, *operands, answers), valid)
     return judge.verdict(T, reverse)
 
 
 def _chunks(
-    x: NDArray[np.floating], h_0: NDArray[np.floating], y: NDArray[np.floating], reverse: bool
-) -> Iterator[tuple[int, tuple[Array, Array], Array]]:
-    """(first step, (x, previous state), y) in float64, in the direction's own order."""
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    y: NDArray[np.floating],
+    inside: NDArray[np.bool_],
+    reverse: bool,
+) -> Iterator[tuple[int, tuple[Array, Array], Array, NDArray[np.bool_]]]:
+    """(first step, (x, previous state), y, valid (steps, B)), float64, in the direction's own order."""
     if reverse:
-        x, y = x[::-1], y[::-1]
+        x, y, inside = x[::-1], y[::-1], inside[::-1]
     T, B, width = x.shape[0], x.shape[1], max(x.shape[2], y.shape[2])
     steps = max(1, min(CHUNK_STEPS, CHUNK_ELEMENTS // max(1, B * width)))
     for start in range(0, T, steps):
@@ -118,7 +128,12 @@ def _chunks(
         previous = np.empty((stop - start, B, y.shape[2]))
         previous[0] = h_0 if start == 0 else y[start - 1]
         previous[1:] = y[start : stop - 1]
-        yield start, (x[start:stop].astype(np.float64), previous), y[start:stop].astype(np.float64)
+        before = np.concatenate([np.zeros_like(inside[:1]), inside])[start:stop]
+        # In reverse a shorter sequence starts later: the step before its first one lies in the padding.
+        previous = np.where(before[..., None], previous, h_0[None])
+        valid = inside[start:stop]
+        inputs = np.where(valid[..., None], x[start:stop], 0)  # the padding may hold NaN
+        yield start, (inputs.astype(np.float64), previous), y[start:stop].astype(np.float64), valid
 
 
 class _Judge:
@@ -131,24 +146,25 @@ class _Judge:
         self.max_q = 0.0
         self.first: tuple[int, int, int] | None = None
         self.misplaced: tuple[int, int, int] | None = None
+        self.swallowed = False
         self.judged = self.overflowed = self.blind = self.above = 0
         self.rho_sum, self.live, self.largest = 0.0, 0, 0.0
 
-    def add(self, start: int, chunk: Chunk) -> None:
-        terms = self.terms
+    def add(self, start: int, chunk: Chunk, valid: NDArray[np.bool_]) -> None:
+        terms, valid = self.terms, valid[..., None]
         finite = np.isfinite(chunk.x).all(-1, keepdims=True) & np.isfinite(chunk.h).all(-1, keepdims=True)
         with np.errstate(all="ignore"):
-            fits = chunk.m < terms.overflow
-            judged = finite & fits
+            fits = (chunk.m < terms.overflow) & np.isfinite(chunk.w)  # float64: the squares overflow first
+            judged = valid & finite & fits
             r, s, slope = terms.compare(chunk.z, chunk.w, chunk.y)
             q = r / s
             q[np.isnan(q)] = np.inf
             q[~judged] = 0.0
             self.judged += int(judged.sum())
-            self.overflowed += int((finite & ~fits).sum())
+            self.overflowed += int((valid & finite & ~fits).sum())
             self._count_blind(judged, s, chunk.y)
             self._add_rho(judged, r, slope, chunk)
-            self._check_masks(start, ~finite & np.ones_like(judged), chunk)
+            self._check_masks(start, valid & ~finite & np.ones_like(judged), chunk)
         self._hear(start, q, chunk)
 
     def _count_blind(self, judged: NDArray[np.bool_], s: Array, y: Array) -> None:
@@ -166,32 +182,42 @@ class _Judge:
 
     def _check_masks(self, start: int, asked: NDArray[np.bool_], chunk: Chunk) -> None:
         """Given operands that are not finite: NaN where IEEE has NaN, infinity where it has infinity."""
-        if self.misplaced is not None or not asked.any():
+        if not asked.any():
             return
-        y, expected = chunk.y, activation(self.terms.nonlinearity, chunk.z)
+        terms, y = self.terms, chunk.y
+        expected = activation(terms.nonlinearity, chunk.z)
+        # Beside an infinity finite products may overflow in float32, and inf - inf is NaN: only where float64
+        # has NaN already, or where the finite part fits, does IEEE arithmetic say what must stand here.
+        finite_x, finite_h = (np.where(np.isfinite(operand), operand, 0.0) for operand in (chunk.x, chunk.h))
+        fits = Chunk.of(terms, finite_x, finite_h, y).m < terms.overflow
+        self.overflowed += int((asked & ~np.isnan(expected) & ~fits).sum())
+        asked = asked & (np.isnan(expected) | fits)
         same = (np.isnan(y) & np.isnan(expected)) | (y == expected)
         # tanh of infinity is ±1 in IEEE; kernels are a few units off, as they are at every other argument.
         same |= np.abs(y - expected) <= 8 * self.terms.arithmetic.unit_roundoff
-        if (wrong := asked & ~same).any():
+        if self.misplaced is None and (wrong := asked & ~same).any():
             t, b, unit = np.argwhere(wrong)[0]
             self.misplaced = (start + int(t), int(b), int(unit))
+            self.swallowed = bool(np.isnan(expected[t, b, unit]) and np.isfinite(y[t, b, unit]))
 
     def _hear(self, start: int, q: Array, chunk: Chunk) -> None:
         """Let every flagged element appeal, in order of time, until one of them is found wrong."""
         self.above += int((q > GATE).sum())
         flagged = q > self.appeal_from
         self.max_q = max(self.max_q, float(q[~flagged].max(initial=0.0)))
-        places = np.argwhere(flagged)
-        size = max(1, min(256, CHUNK_ELEMENTS // self.terms.n))
-        for part in (places[i : i + size] for i in range(0, len(places), size)):
+        places, raised = np.argwhere(flagged), q[flagged]
+        size = max(1, min(APPEALS_AT_ONCE, CHUNK_ELEMENTS // self.terms.n))
+        for i in range(0, len(places), size):
             if self.first is not None:  # the verdict stands: only the size of the damage is of interest
-                self.max_q = max(self.max_q, float(q.max()))
+                self.max_q = max(self.max_q, float(raised[i:].max()))
                 return
-            heard = judge_again(self.terms, chunk, part)
-            self.max_q = max(self.max_q, float(heard.max()))
-            if (wrong := np.flatnonzero(heard > GATE)).size:
-                t, b, unit = part[wrong[0]]
+            heard = judge_again(self.terms, chunk, places[i : i + size])
+            wrong = np.flatnonzero(heard > GATE)
+            if wrong.size:
+                t, b, unit = places[i + wrong[0]]
                 self.first = (start + int(t), int(b), int(unit))
+                heard = np.concatenate([heard[: wrong[0] + 1], raised[i + wrong[0] + 1 : i + size]])
+            self.max_q = max(self.max_q, float(heard.max()))
 
     def verdict(self, T: int, reverse: bool) -> Residual:
         def place(found: tuple[int, int, int] | None) -> Place | None:
@@ -207,6 +233,7 @@ class _Judge:
             overflowed=self.overflowed,
             blind=1.0 if nothing_exercised else self.blind / max(1, self.judged),
             misplaced=place(self.misplaced),
+            swallowed=self.swallowed,
             rho=float(np.sqrt(self.rho_sum / self.live)) if self.live else 0.0,
             spread=self.above / max(1, self.judged),
         )

@@ -36,7 +36,7 @@ class Result:
     """One case on one runtime.
 
     Attributes:
-        runtime: the runtime's name, or "file" for what is read from the file itself.
+        runtime: the runtime's name, "file" for what is read from the file itself, or "expect" for saved outputs.
         code: a stable word for the finding, empty when it passed.
         residual: the largest q of the step residual after the appeal; None where none was measured.
         precision: the arithmetic that was really used.
@@ -83,11 +83,18 @@ def _finite(number: float | None) -> float | None:
     return number if abs(number) <= sys.float_info.max else sys.float_info.max
 
 
+NO_RUNTIMES = frozenset({"file", "expect"})  # rows about the file itself, and about outputs saved elsewhere
 _WRONG = {Status.MISMATCH, Status.FALLBACK}
 _FAILED = {Status.CRASHED, Status.TIMEOUT, Status.MEMORY, Status.BROKEN}
 
 
-def exit_code(results: list[Result], required: frozenset[str], demanded: frozenset[str], strict: bool) -> int:
+def exit_code(
+    results: list[Result],
+    required: frozenset[str],
+    demanded: frozenset[str],
+    strict: bool,
+    references: frozenset[str] = frozenset(),
+) -> int:
     """The exit code of a verification.
 
     Args:
@@ -95,16 +102,18 @@ def exit_code(results: list[Result], required: frozenset[str], demanded: frozens
         required: the runtimes that were named, or every one present where none was.
         demanded: those named by ``--require``: they must also be present.
         strict: a DIVERGENCE counts as wrong.
+        references: runtimes that run the weights and never the file: alone they prove nothing of it.
 
     Returns:
         0 all passed; 1 wrong, refused, or diverging under ``strict``; 4 a runtime failed, or a demanded one is
-        absent; 5 nothing was checked. 1 outranks 4.
+        absent; 5 nothing was checked, on one required runtime or on all. 1 outranks 4.
     """
-    counted = [result for result in results if result.runtime in required or result.runtime == "file"]
+    counted = [result for result in results if result.runtime in required | NO_RUNTIMES]
     wrong = _WRONG | {Status.REFUSED} | ({Status.DIVERGENCE} if strict else set())
     if any(result.status in wrong for result in counted):
         return 1
     absent = {result.runtime for result in results if result.status is Status.ABSENT}
     if any(result.status in _FAILED for result in counted) or absent & demanded:
         return 4
-    return 0 if any(result.passed and result.runtime != "file" for result in counted) else 5
+    passed = {result.runtime for result in results if result.passed}
+    return 0 if required - references and required <= passed else 5

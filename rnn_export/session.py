@@ -1,7 +1,6 @@
 """One network in one child process: an input in, answers out in the oracle's layout, with every layer's states."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rnn_export.child import MEMORY_LIMIT, Child, Failure
 from rnn_export.environments import installed_version
 from rnn_export.inspection import Signature, frozen_length
 from rnn_export.judgement import Answers, shape_problem
+from rnn_export.oracle import valid_steps
 from rnn_export.runtimes import Runtime
 from rnn_export.subject import Subject
 
@@ -45,9 +45,11 @@ class Session:
         self._interpreter, self._timeout = interpreter, timeout
         self._child: Child | None = None
         self._reads_weights = runtime.reads == "weights.safetensors"
-        own = Signature("input", "h_0", "output", "h_n", subject.weights.spec.batch_first)
+        batch_first, lengths = subject.weights.spec.batch_first, subject.signature.lengths
+        own = Signature("input", "h_0", "output", "h_n", batch_first, lengths and "lengths")
         self.signature = own if self._reads_weights else subject.signature
         self._shows_layers = self._reads_weights
+        self._copy_kills = False  # whether the instrumented copy ends the child
 
     def start(self) -> None:
         """Start a child and prepare the network in it.
@@ -55,6 +57,22 @@ class Session:
         Raises:
             Failure: the runtime is absent, fails the canary, or refuses the network.
         """
+        self.close()
+        self._shows_layers = self._reads_weights
+        self._open()
+        if self.subject.instrumented is None or self._reads_weights or self._copy_kills:
+            return
+        assert self._child is not None
+        try:
+            self._child.prepare(self.subject.instrumented)
+            self._shows_layers = True
+        except Failure:  # the layers are had step by step then, or the network is judged end to end
+            if not self._child.alive:
+                self._copy_kills = True
+                self._open()
+
+    def _open(self) -> None:
+        """A child with the canary sung and the shipped network prepared."""
         self.close()
         size = sum(file.stat().st_size for file in self.subject.folder.rglob("*") if file.is_file())
         child = Child(self.runtime, self._interpreter, self._timeout, MEMORY_LIMIT + COPIES * size)
@@ -64,10 +82,6 @@ class Session:
         canary.sing(child, self.runtime.reads)
         child.prepare(self.subject.folder)
         self.dead = False
-        if self.subject.instrumented is not None and not self._reads_weights:
-            with suppress(Failure):  # the layers are had step by step then, or the network is judged end to end
-                child.prepare(self.subject.instrumented)
-                self._shows_layers = True
 
     def close(self) -> None:
         """End the child, if there is one."""
@@ -75,12 +89,15 @@ class Session:
             self._child.close()
         self._child, self.dead = None, True
 
-    def answers(self, x: Array, h_0: Array, *, layers: bool = False) -> Answers:
+    def answers(
+        self, x: Array, h_0: Array, lengths: NDArray[np.integer] | None = None, *, layers: bool = False
+    ) -> Answers:
         """Run x (T, B, I) from h_0 (L*D, B, H).
 
         Args:
             x: time-major, whatever the model's own layout.
             h_0: ignored by a model that has no such input.
+            lengths: (B,), for a model that takes them.
             layers: also get the states of every layer, where there are several and there is a way.
 
         Raises:
@@ -88,39 +105,78 @@ class Session:
             Wrong: a missing output, a wrong shape or type, a frozen length.
         """
         signature = self.signature
-        feed: dict[str, Array] = {signature.input: x.swapaxes(0, 1) if signature.batch_first else x}
+        feed: dict[str, Any] = {signature.input: x.swapaxes(0, 1) if signature.batch_first else x}
         if signature.h_0 is not None:
             feed[signature.h_0] = h_0
+        if signature.lengths is not None and lengths is not None:
+            feed[signature.lengths] = lengths
         feed = {name: np.ascontiguousarray(array) for name, array in feed.items()}
         raw = self._run(_SHIPPED, feed)
         self._check_shapes(raw, x, h_0)
         output = raw[signature.output]
         output = output.swapaxes(0, 1) if signature.batch_first else output
         h_n = raw[signature.h_n] if signature.h_n is not None else None
-        states = self._layers(raw, feed, x, h_0) if layers and self.subject.weights.spec.num_layers > 1 else None
-        agree = states is None or np.array_equal(states[-1], output, equal_nan=True)
-        return Answers(output, h_n, states, agree)
+        prediction = raw[signature.prediction] if signature.prediction is not None else None
+        if prediction is not None and signature.batch_first:
+            prediction = prediction.swapaxes(0, 1)
+        if not layers or self.subject.weights.spec.num_layers == 1:
+            return Answers(output, h_n, None, prediction=prediction)
+        inside = valid_steps(len(x), x.shape[1], lengths)
+        below, agree = self._layers_below(raw, feed, x, h_0, output, inside)
+        # The top layer is judged by the shipped output itself, with all that comes after the last loop.
+        return Answers(output, h_n, None if below is None else [*below, output], agree, prediction)
 
-    def _layers(self, raw: Mapping[str, Any], feed: Mapping[str, Any], x: Array, h_0: Array) -> list[Array] | None:
-        """The states (T, B, D*H) of every layer, or None where there is no way to see them."""
+    def _layers_below(
+        self,
+        raw: Mapping[str, Any],
+        feed: Mapping[str, Any],
+        x: Array,
+        h_0: Array,
+        output: Array,
+        inside: NDArray[np.bool_],
+    ) -> tuple[list[Array] | None, bool]:
+        """The states (T, B, D*H) of every layer but the last, None where there is no way to see them.
+
+        And whether they are those of the shipped model: what showed them gave the same output, bit for bit.
+        """
         spec, signature = self.subject.weights.spec, self.signature
         if self._reads_weights:
-            return [raw[f"layer_{layer}"] for layer in range(spec.num_layers)]
-        if self._shows_layers:
-            return self._from_instrumented(feed)
-        if not spec.bidirectional and signature.h_0 and signature.h_n and signature.fixed_T is None and len(x):
-            return self._step_by_step(x, h_0)
-        return None
+            layers = [raw[f"layer_{layer}"] for layer in range(spec.num_layers)]
+            return layers[:-1], np.array_equal(layers[-1][inside], output[inside], equal_nan=True)
+        if self._shows_layers and (shown := self._from_instrumented(feed, raw[signature.output])) is not None:
+            return shown
+        carries = bool(signature.h_0 and signature.h_n) and signature.lengths is None
+        if carries and not spec.bidirectional and signature.fixed_T is None and len(x):
+            layers = self._step_by_step(x, h_0)
+            return layers[:-1], np.array_equal(layers[-1], output, equal_nan=True)
+        return None, True
 
-    def _from_instrumented(self, feed: Mapping[str, Any]) -> list[Array]:
-        copy = self._run(_INSTRUMENTED, feed)
+    def _from_instrumented(self, feed: Mapping[str, Any], shipped: Array) -> tuple[list[Array], bool] | None:
+        """None where the runtime does not show what the copy asks it to show."""
+        try:
+            copy = self._run(_INSTRUMENTED, feed)
+        except Failure:
+            if not self.dead:
+                return None
+            self._copy_kills = True  # it is the copy that the runtime cannot bear, not the shipped model
+            self.start()
+            return None
+        H, D = self.subject.weights.spec.hidden_size, self.subject.weights.spec.num_directions
+        T, B = shipped.shape[1::-1] if self.signature.batch_first else shipped.shape[:2]
+        for shown in self.subject.shown:
+            expected = (T, D, B, H) if shown.direction is None else (T, B, H)
+            if shown.name not in copy or copy[shown.name].shape != expected:
+                return None
+        if self.signature.output not in copy:
+            return None
         by_layer: list[list[Array]] = [[] for _ in range(self.subject.weights.spec.num_layers)]
         for shown in self.subject.shown:
             states = copy[shown.name]
             if shown.direction is None:  # (T, D, B, H) -> (T, B, D*H)
                 states = np.concatenate(list(states.swapaxes(0, 1)), axis=-1)
             by_layer[shown.layer].append(states[::-1] if shown.reversed_time else states)
-        return [np.concatenate(parts, axis=-1) for parts in by_layer]
+        below = [np.concatenate(parts, axis=-1) for parts in by_layer[:-1]]
+        return below, np.array_equal(copy[self.signature.output], shipped, equal_nan=True)
 
     def _step_by_step(self, x: Array, h_0: Array) -> list[Array]:
         """Every layer of a unidirectional network, read from h_n after each single step."""
@@ -147,6 +203,8 @@ class Session:
         expected: dict[str, tuple[int, ...]] = {signature.output: shape}
         if signature.h_n is not None:
             expected[signature.h_n] = h_0.shape
+        if signature.prediction is not None and self.subject.head is not None:
+            expected[signature.prediction] = (*shape[:2], len(self.subject.head.weight))
         output = raw.get(signature.output)
         if not self._reads_weights and output is not None and output.ndim == 3 and signature.fixed_T is None:
             steps = output.shape[1 if signature.batch_first else 0]
@@ -155,4 +213,7 @@ class Session:
                 said = f"the length is declared dynamic, but {steps} of {T} steps came back: {where}"
                 raise Wrong("frozen-length", said)
         if problem := shape_problem(raw, expected, self.subject.weights.dtype):
+            h_n = raw.get(signature.h_n or "")
+            if h_n is not None and h_n.shape == (h_0.shape[0], T, h_0.shape[2]) and T != B:
+                problem += ": the model looks batch first, as --batch-first says"
             raise Wrong("missing-output" if "is missing" in problem else "wrong-shape", problem)

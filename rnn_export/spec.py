@@ -10,8 +10,9 @@ from typing import Any
 
 from rnn_export.errors import SourceError
 
-NONLINEARITIES = ("tanh", "relu")
-SPEC_SYNTAX = "rnn:INPUT,HIDDEN[,tanh|relu][,layers=N][,bidirectional][,batch-first][,no-bias][,seed=N]"
+# identity is the linear recurrence of the classic i2h cell; torch.nn.RNN does not have it
+NONLINEARITIES = ("tanh", "relu", "identity")
+SPEC_SYNTAX = "rnn:INPUT,HIDDEN[,tanh|relu|identity][,layers=N][,bidirectional][,batch-first][,no-bias][,seed=N]"
 
 
 def suffix(layer: int, direction: int) -> str:
@@ -26,7 +27,7 @@ class RNNSpec:
     ``dropout`` is not among them: it acts in training only and is off in what is exported.
 
     Raises:
-        SourceError: a size below 1, or a nonlinearity that ``torch.nn.RNN`` does not have.
+        SourceError: a size below 1, or a nonlinearity that is not one of ``NONLINEARITIES``.
     """
 
     input_size: int
@@ -117,6 +118,8 @@ def parse_spec(text: str) -> tuple[RNNSpec, int]:
     seed = 0
     for part in parts[2:]:
         key, _, value = part.partition("=")
+        if part in NONLINEARITIES and "nonlinearity" in options:
+            raise SourceError(f"the spec {text!r} names two nonlinearities", f"Write {SPEC_SYNTAX}")
         if part in NONLINEARITIES:
             options["nonlinearity"] = part
         elif part in ("bidirectional", "batch-first"):
@@ -127,6 +130,8 @@ def parse_spec(text: str) -> tuple[RNNSpec, int]:
             options["num_layers"] = _integer(text, value)
         elif key == "seed":
             seed = _integer(text, value)
+            if seed < 0:
+                raise SourceError(f"the seed {seed} in the spec {text!r} is negative", f"Write {SPEC_SYNTAX}")
         else:
             raise SourceError(f"{part!r} in the spec {text!r} is not understood", f"Write {SPEC_SYNTAX}")
     return RNNSpec(**options), seed

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 from rnn_export.artifact import Artifact
-from rnn_export.cases import Case, default_cases
+from rnn_export.cases import Case, case_from_file, default_cases
 from rnn_export.checkpoint import save_weights
 from rnn_export.errors import ArtifactError
 from rnn_export.forms import FORMS
@@ -22,7 +22,7 @@ from rnn_export.inspection import (
 )
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.result import Result, Stage, Status
-from rnn_export.weights import Weights
+from rnn_export.weights import Head, Weights
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Subject:
         name: of the artifact or file, without its folder.
         form: the artifact's form; None for a file that somebody else exported.
         weights: what the network should be.
+        head: the Linear after it, where the file has one.
         model: the file.
         signature: which names of the model carry what.
         folder: holds model.onnx and weights.safetensors, copied where nobody else writes.
@@ -45,6 +46,7 @@ class Subject:
     name: str
     form: str | None
     weights: Weights
+    head: Head | None
     model: onnx.ModelProto
     signature: Signature
     folder: Path
@@ -57,11 +59,19 @@ class Subject:
     def truth_of(self, case: Case) -> Trajectory:
         """The float64 oracle's answers to a case, made when first asked for."""
         if case.name not in self._truth:
-            self._truth[case.name] = run_oracle(self.weights, case.x, case.h_0)
+            self._truth[case.name] = run_oracle(self.weights, case.x, case.h_0, case.lengths)
         return self._truth[case.name]
 
 
-def subject_of_artifact(path: Path, scratch: Path) -> Subject:
+@dataclass(frozen=True)
+class Asked:
+    """What the user wants to be run: a kind of input, and data of their own."""
+
+    kind: str = "normal"
+    inputs: Path | None = None
+
+
+def subject_of_artifact(path: Path, scratch: Path, asked: Asked = Asked()) -> Subject:
     """An artifact, copied into ``scratch`` and checked there, so that what runs is what was checked.
 
     Raises:
@@ -71,18 +81,25 @@ def subject_of_artifact(path: Path, scratch: Path) -> Subject:
     staged = scratch / "artifact"
     shutil.copytree(path, staged, symlinks=True)
     artifact = Artifact.load(staged)
-    weights = artifact.weights()
+    checkpoint = artifact.checkpoint()
+    weights = checkpoint.weights
     if weights.spec != artifact.spec:
         raise ArtifactError(f"the weights of {path} are those of {weights.spec}, not {artifact.spec}")
     model = load_model(artifact.model_path)
-    problem = read_back(model, FORMS.get(artifact.form), weights)
+    if artifact.form not in FORMS.names():
+        raise ArtifactError(f"{path} has the form {artifact.form!r}", "A newer rnn-export made it; update this one")
+    problem = read_back(model, FORMS.get(artifact.form), weights, checkpoint.head)
     status = Status.MISMATCH if problem else Status.PASS
     code = "weights" if problem else ""
     finding = Result("file", "", "weights read back", Stage.COMPARE, status, code, detail=problem)
-    return _subject(path.resolve().name, artifact.form, weights, model, staged, scratch, (finding,))
+    return _subject(
+        path.resolve().name, artifact.form, weights, checkpoint.head, model, staged, scratch, (finding,), asked
+    )
 
 
-def subject_of_model(path: Path, weights: Weights, scratch: Path) -> Subject:
+def subject_of_model(
+    path: Path, weights: Weights, scratch: Path, asked: Asked = Asked(), head: Head | None = None
+) -> Subject:
     """An ONNX file that somebody else exported, held against the weights that it should have.
 
     Raises:
@@ -93,23 +110,30 @@ def subject_of_model(path: Path, weights: Weights, scratch: Path) -> Subject:
     staged.mkdir()
     # As one file, whatever it was: torch writes small weights beside the model, and ONNX Runtime follows links.
     (staged / "model.onnx").write_bytes(model.SerializeToString())
-    save_weights(staged / "weights.safetensors", weights)
+    save_weights(staged / "weights.safetensors", weights, head)
     held = recognise_weights(model, weights)
-    detail = f"the file holds the weights bit for bit, as the form {held} does"
-    known = (Result("file", "", "weights read back", Stage.COMPARE, Status.PASS, detail=detail),)
-    return _subject(path.name, None, weights, model, staged, scratch, known if held else ())
+    status, code = (Status.PASS, "") if held else (Status.DIVERGENCE, "weights-unknown")
+    detail = "the file holds the source's weights, bit for bit"
+    if not held:
+        detail = "the file does not hold the source's weights in any form known here: other weights, or another form"
+    finding = Result("file", "", "weights read back", Stage.COMPARE, status, code, detail=detail)
+    return _subject(path.name, None, weights, head, model, staged, scratch, (finding,), asked)
 
 
 def _subject(
     name: str,
     form: str | None,
     weights: Weights,
+    head: Head | None,
     model: onnx.ModelProto,
     folder: Path,
     scratch: Path,
     findings: tuple[Result, ...],
+    asked: Asked,
 ) -> Subject:
     signature = signature_of(model, weights.spec)
+    if signature.prediction is not None and head is None:
+        raise ArtifactError(f"{name} has the output prediction, but its source names no head", "Give --head KEY")
     instrumented: Path | None = None
     shown: list[LayerOutput] = []
     if weights.spec.num_layers > 1 and (made := instrument(model, weights.spec)) is not None:
@@ -123,5 +147,11 @@ def _subject(
         signature.fixed_T,
         signature.fixed_B,
         has_h_0=signature.h_0 is not None,
+        has_h_n=signature.h_n is not None,
+        has_lengths=signature.lengths is not None,
+        kind=asked.kind,
     )
-    return Subject(name, form, weights, model, signature, folder, instrumented, shown, cases, findings)
+    if asked.inputs is not None:
+        own = case_from_file(asked.inputs, weights.spec, weights.dtype.name, signature.lengths is not None)
+        cases.insert(0, own)
+    return Subject(name, form, weights, head, model, signature, folder, instrumented, shown, cases, findings)

@@ -8,7 +8,8 @@ import numpy as np
 from rnn_export.cases import Case, Check
 from rnn_export.child import Failure
 from rnn_export.environments import how_to_install, interpreter_of
-from rnn_export.judgement import RATIO_GATE, Judgement, judge, ratio_to_torch
+from rnn_export.errors import SourceError
+from rnn_export.judgement import RATIO_GATE, Answers, Judgement, judge, ratio_to_torch, shape_problem
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import Runtime
@@ -72,13 +73,42 @@ def verify_runtime(
     return [*results, *_not_exercised(subject, results)]
 
 
+def judge_saved(
+    subject: Subject, case: Case, saved: Mapping[str, Array], name: str, torch_error: float | None
+) -> Result:
+    """Outputs that were saved elsewhere, judged as if a runtime had answered them now.
+
+    Args:
+        subject: what they should have been computed by.
+        case: the input that they belong to.
+        saved: ``output`` in the network's own layout, and perhaps ``h_n``.
+        name: of the file, for the row.
+        torch_error: torch float32's largest error on the same input.
+
+    Raises:
+        SourceError: an array is missing, or has another shape or type than the network gives.
+    """
+    spec, weights = subject.weights.spec, subject.weights
+    found = {key: saved[key] for key in ("output", "h_n") if key in saved}
+    if spec.batch_first and "output" in found and found["output"].ndim == 3:
+        found["output"] = found["output"].swapaxes(0, 1)
+    wanted: dict[str, tuple[int, ...]] = {"output": (case.T, case.B, spec.num_directions * spec.hidden_size)}
+    if "h_n" in found:
+        wanted["h_n"] = case.h_0.shape
+    if problem := shape_problem(found, wanted, weights.dtype):
+        raise SourceError(f"{name}: {problem}", "It must hold what the network gives for --inputs")
+    answers = Answers(found["output"], found.get("h_n"), None)
+    judgement = judge(weights, case.x, case.h_0, answers, subject.truth_of(case), lengths=case.lengths)
+    return _result(subject, case, judgement, torch_error, ("expect", "", name))
+
+
 def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> Result:
     """One case, judged.
 
     Raises:
         Failure: the child did not answer.
     """
-    subject, ratio = session.subject, None
+    name = session.runtime.name
     try:
         judgement = _judgement(session, case)
     except Wrong as wrong:
@@ -88,16 +118,22 @@ def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> Res
             raise
         code, detail = _EMPTY[case.check]
         judgement = Judgement(code, detail, diverges=True)
+    torch_error = judgement.max_abs if name == "torch" else torch_errors.get(case.name)
+    return _result(session.subject, case, judgement, torch_error, (name, session.version, case.name))
+
+
+def _result(
+    subject: Subject, case: Case, judgement: Judgement, torch_error: float | None, row: tuple[str, str, str]
+) -> Result:
+    """A judgement as a row (runtime, version, case), after the end-to-end gate where no residual was measured."""
+    ratio = None
     if judgement.max_abs is not None:
-        torch_error = judgement.max_abs if session.runtime.name == "torch" else torch_errors.get(case.name)
         ratio = ratio_to_torch(judgement.max_abs, torch_error, subject.truth_of(case), subject.weights)
         if judgement.residual is None and not judgement.code:
             judgement = _end_to_end(judgement, ratio)
     status = Status.MISMATCH if judgement.code else Status.PASS
     return Result(
-        session.runtime.name,
-        session.version,
-        case.name,
+        *row,
         Stage.COMPARE,
         Status.DIVERGENCE if judgement.code and judgement.diverges else status,
         judgement.code,
@@ -118,39 +154,53 @@ def _failed(session: Session, case: str, failure: Failure) -> Result:
 def _judgement(session: Session, case: Case) -> Judgement:
     match case.check:
         case Check.SHAPES:
-            session.answers(case.x, case.h_0)
+            session.answers(case.x, case.h_0, case.lengths)
             return Judgement()
         case Check.NO_STEPS:
             return _without_steps(session, case)
         case Check.CHUNKS:
             return _in_chunks(session, case)
         case Check.ROWS:
-            rows = [slice(b, b + 1) for b in range(case.B)]
-            return _merged([_judged(session, case.x[:, row], case.h_0[:, row]) for row in rows])
+            return _merged([_judged(session, _row_of(case, b)) for b in range(case.B)])
         case Check.STATE:
             return _with_other_state(session, case)
         case Check.STEPS | Check.MASKS:
-            return _judged(session, case.x, case.h_0, session.subject.truth_of(case))
+            return _judged(session, case, session.subject.truth_of(case))
 
 
-def _judged(session: Session, x: Array, h_0: Array, truth: Trajectory | None = None) -> Judgement:
+def _judged(session: Session, case: Case, truth: Trajectory | None = None) -> Judgement:
     """Every step of one run."""
-    weights = session.subject.weights
-    answers = session.answers(x, h_0, layers=True)
-    truth = truth or run_oracle(weights, x, h_0)
-    judgement = judge(weights, x, h_0, answers, truth, session.runtime.precision)
-    if judgement.residual is not None and not judgement.code and not judgement.judged and x.size:
+    return _run(session, case, truth)[0]
+
+
+def _run(session: Session, case: Case, truth: Trajectory | None = None) -> tuple[Judgement, Answers]:
+    subject, asked = session.subject, session.runtime.precision
+    answers = session.answers(case.x, case.h_0, case.lengths, layers=True)
+    truth = truth or run_oracle(subject.weights, case.x, case.h_0, case.lengths)
+
+    def judged(answers: Answers) -> Judgement:
+        return judge(subject.weights, case.x, case.h_0, answers, truth, asked, lengths=case.lengths, head=subject.head)
+
+    judgement = judged(answers)
+    if judgement.residual is not None and not judgement.code and not judgement.judged and case.x.size:
         detail = "every step overflows or follows a NaN: not judged"
-        return Judgement("overflow", detail, max_abs=judgement.max_abs, diverges=True)
+        return Judgement("overflow", detail, max_abs=judgement.max_abs, diverges=True), answers
     if not answers.layers_agree and not judgement.code:
         # The layers are not the shipped file's: what was measured on them does not stand for it.
-        return judge(weights, x, h_0, replace(answers, layers=None), truth, session.runtime.precision)
-    return judgement
+        return judged(replace(answers, layers=None)), answers
+    return judgement, answers
+
+
+def _row_of(case: Case, b: int) -> Case:
+    """One row of a batch on its own, cut to its length where it has one: the longest fills the input."""
+    T = case.T if case.lengths is None else int(case.lengths[b])
+    lengths = None if case.lengths is None else case.lengths[b : b + 1]
+    return replace(case, x=case.x[:T, b : b + 1], h_0=case.h_0[:, b : b + 1], lengths=lengths)
 
 
 def _without_steps(session: Session, case: Case) -> Judgement:
     h_n = session.answers(case.x, case.h_0).h_n
-    if h_n is not None and not np.array_equal(h_n, case.h_0):
+    if h_n is None or not np.array_equal(h_n, case.h_0):
         return Judgement("no-steps", "with a sequence of length 0, h_n is not h_0", diverges=True)
     return Judgement()
 
@@ -159,23 +209,21 @@ def _in_chunks(session: Session, case: Case) -> Judgement:
     """Each chunk starts from the runtime's own h_n; all of them judged is the whole pass judged."""
     judgements, h_0, start = [], case.h_0, 0
     for steps in CHUNKS:
-        x = case.x[start : start + steps]
-        judgements.append(_judged(session, x, h_0))
-        h_n = session.answers(x, h_0).h_n
-        if h_n is None:
-            break
-        h_0, start = h_n, start + steps
+        judgement, answers = _run(session, replace(case, x=case.x[start : start + steps], h_0=h_0))
+        judgements.append(judgement)
+        assert answers.h_n is not None  # the case is made for files that give it
+        h_0, start = answers.h_n, start + steps
     return _merged(judgements)
 
 
 def _with_other_state(session: Session, case: Case) -> Judgement:
-    starts = (case.h_0, np.zeros_like(case.h_0))
-    outputs = [session.answers(case.x, h_0).output for h_0 in starts]
-    expected = [run_oracle(session.subject.weights, case.x, h_0).output for h_0 in starts]
+    weights, starts = session.subject.weights, (case.h_0, np.zeros_like(case.h_0))
+    runs = [_run(session, replace(case, h_0=h_0)) for h_0 in starts]
+    expected = [run_oracle(weights, case.x, h_0, case.lengths).output for h_0 in starts]
     moves = float(np.abs(expected[0] - expected[1]).max(initial=0.0)) > 1e-3
-    if moves and np.array_equal(outputs[0], outputs[1]):
+    if moves and np.array_equal(runs[0][1].output, runs[1][1].output):
         raise Wrong("state-ignored", "another h_0 changes nothing: the initial state is ignored")
-    return _merged([_judged(session, case.x, h_0) for h_0 in starts])
+    return _merged([judgement for judgement, _ in runs])
 
 
 def _merged(judgements: list[Judgement]) -> Judgement:
@@ -190,7 +238,7 @@ def _merged(judgements: list[Judgement]) -> Judgement:
 def _end_to_end(judgement: Judgement, ratio: float | None) -> Judgement:
     """The gate where no residual could be measured."""
     if ratio is None:
-        detail = "no residual can be measured, and torch is not here to compare with"
+        detail = "no residual can be measured, and torch gives no finite error to compare with"
         return Judgement("not-judged", detail, max_abs=judgement.max_abs)
     if not ratio <= RATIO_GATE:
         detail = f"{ratio:.3g} times torch's own error, where no residual can be measured"
@@ -200,12 +248,15 @@ def _end_to_end(judgement: Judgement, ratio: float | None) -> Judgement:
 
 def _not_exercised(subject: Subject, results: list[Result]) -> list[Result]:
     """A network whose recurrence never acted is not proved, whatever else passed."""
-    passed = {result.case for result in results if result.passed}
-    for case in subject.cases:
+    if not all(result.status in (Status.PASS, Status.DIVERGENCE) for result in results):
+        return []  # it failed already
+    names = {result.case for result in results if result.passed}
+    passed = [case for case in subject.cases if case.name in names and case.check is Check.STEPS and case.B]
+    for case in passed:
         has_state = bool(np.any(case.h_0)) or subject.signature.h_0 is None
-        if case.name in passed and case.check is Check.STEPS and case.T > 1 and has_state and (case.x < 0).any():
+        if case.T > 1 and has_state and (case.x < 0).any():
             return []
-    if not passed:
+    if not names:
         return []
     detail = "no passed case has T > 1, an initial state and negative inputs: the recurrence was not exercised"
     first = results[0]

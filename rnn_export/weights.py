@@ -1,5 +1,6 @@
 """Weights: a checked, read-only state_dict of one RNN, in numpy."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from rnn_export.errors import SourceError
 from rnn_export.spec import RNNSpec, suffix
 
 FLOATS = ("float32", "float64")
+RANDOM_LIMIT = 2**28  # 1 GiB in float32: a spec is for trying things out
 
 
 class Cell(NamedTuple):
@@ -20,6 +22,18 @@ class Cell(NamedTuple):
     bias_ih: NDArray[np.floating]  # (H,), zeros for a network without bias
     bias_hh: NDArray[np.floating]  # (H,)
     nonlinearity: str
+
+
+class Head(NamedTuple):
+    """A Linear that follows the recurrence at every step: ``prediction = output @ weight.T + bias``."""
+
+    weight: NDArray[np.floating]  # (O, D*H)
+    bias: NDArray[np.floating]  # (O,)
+
+    def as_cell(self) -> Cell:
+        """The same product as a recurrent layer without recurrence, for the judge of steps."""
+        nothing = np.zeros((len(self.weight), len(self.weight)), self.weight.dtype)
+        return Cell(self.weight, nothing, self.bias, np.zeros_like(self.bias), "identity")
 
 
 class Weights(Mapping[str, NDArray[np.floating]]):
@@ -47,6 +61,7 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         self._arrays: dict[str, NDArray[np.floating]] = {}
         for name, shape in shapes.items():
             array = np.array(arrays[name], order="C")
+            array = array.astype(array.dtype.newbyteorder("="), copy=False)
             if array.shape != shape:
                 raise SourceError(f"{name} has shape {array.shape}, but {spec} needs {shape}")
             if not np.isfinite(array).all():
@@ -92,15 +107,22 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         """From ``matrix_l0`` (H, I+H) and ``bias_l0`` (H,), ...: the bias becomes bias_ih, bias_hh is zero.
 
         Raises:
-            SourceError: a name is missing, or a shape does not fit the spec.
+            SourceError: a name is missing or unknown, or a shape does not fit the spec.
         """
         split: dict[str, NDArray[np.floating]] = {}
+        expected = {f"{kind}{suffix(*cell)}" for cell in spec.cells() for kind in ("matrix", "bias")}
+        unknown = sorted(set(arrays) - {name for name in expected if spec.bias or name.startswith("matrix")})
+        if unknown:
+            raise SourceError(f"{spec} in single-matrix form has no parameter {unknown[0]}")
         for layer, direction in spec.cells():
             end, width = suffix(layer, direction), spec.layer_input_size(layer)
             names = [f"matrix{end}"] + ([f"bias{end}"] if spec.bias else [])
             if missing := [name for name in names if name not in arrays]:
                 raise SourceError(f"{spec} in single-matrix form needs {missing[0]}, which is missing")
             matrix = arrays[f"matrix{end}"]
+            if matrix.shape != (spec.hidden_size, width + spec.hidden_size):
+                needed = (spec.hidden_size, width + spec.hidden_size)
+                raise SourceError(f"matrix{end} has shape {matrix.shape}, but {spec} needs {needed}")
             split[f"weight_ih{end}"], split[f"weight_hh{end}"] = matrix[:, :width], matrix[:, width:]
             if spec.bias:
                 split[f"bias_ih{end}"] = arrays[f"bias{end}"]
@@ -110,6 +132,9 @@ class Weights(Mapping[str, NDArray[np.floating]]):
     @classmethod
     def random(cls, spec: RNNSpec, seed: int, dtype: str = "float32") -> "Weights":
         """Uniform in ±1/sqrt(H), as ``torch.nn.RNN`` starts, from numpy's generator instead of torch's."""
+        values = sum(math.prod(shape) for shape in spec.weight_shapes().values())
+        if values > RANDOM_LIMIT:
+            raise SourceError(f"{spec} has {values:,} weights", f"Random ones are made up to {RANDOM_LIMIT:,}")
         generator = np.random.default_rng(seed)
         bound = spec.hidden_size**-0.5
         return cls(

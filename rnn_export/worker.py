@@ -12,14 +12,23 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
 HEADER_LIMIT = 2**24  # a longer header is not one of ours
 
 
-def send(stream: IO[bytes], header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+class Reader(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Writer(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+    def flush(self) -> object: ...
+
+
+def send(stream: Writer, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     """Write one message."""
     blobs = {}
     for name, array in arrays.items():
@@ -33,7 +42,7 @@ def send(stream: IO[bytes], header: Mapping[str, Any], arrays: Mapping[str, Any]
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
+def receive(stream: Reader) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read one message.
 
     Raises:
@@ -44,14 +53,14 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
     if length > HEADER_LIMIT:
         raise ValueError(f"a header of {length} bytes")
     header = json.loads(_read(stream, length))
-    arrays = {
-        name: np.load(io.BytesIO(_read(stream, size)), allow_pickle=False)
-        for name, size in header.pop("arrays").items()
-    }
+    sizes = header.pop("arrays", None) if isinstance(header, dict) else None
+    if not isinstance(sizes, dict) or not all(isinstance(size, int) and size >= 0 for size in sizes.values()):
+        raise ValueError("a header that announces no arrays")
+    arrays = {name: np.load(io.BytesIO(_read(stream, size)), allow_pickle=False) for name, size in sizes.items()}
     return header, arrays
 
 
-def _read(stream: IO[bytes], size: int) -> bytes:
+def _read(stream: Reader, size: int) -> bytes:
     data = stream.read(size)
     if len(data) < size:
         raise EOFError
@@ -64,7 +73,9 @@ def main() -> None:
     if memory_limit:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = memory_limit if hard == resource.RLIM_INFINITY else min(memory_limit, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     requests, answers = _private_pipes()
     prepare = _load(Path(adapter))
     send(answers, {"version": _version(distribution)}, {})
@@ -90,7 +101,7 @@ def main() -> None:
 def _status_of(error: Exception) -> str:
     from rnn_export.runtimes import Absent, Fallback
 
-    if isinstance(error, Absent | ModuleNotFoundError):
+    if isinstance(error, Absent):
         return "ABSENT"
     if isinstance(error, Fallback):
         return "FALLBACK"

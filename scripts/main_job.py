@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("out"), help="where the artifacts go")
     parser.add_argument("--form", default="scan", help="scan, module or rnn")
     options = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
     code = 0
     for name in NETWORKS:
         artifact = export(MODELS / f"{name}.safetensors", options.output / name, form=options.form)
@@ -38,7 +38,7 @@ def main() -> int:
         for runtime, accuracy in accuracies(name, artifact):
             console.print(f"accuracy on the test set   {runtime:22} {accuracy}")
         console.print()
-        code = max(code, report.exit_code)
+        code = min(filter(None, (code, report.exit_code)), default=0)  # 1, a wrong answer, outranks 4 and 5
     return code
 
 

@@ -9,3 +9,4 @@ rnn-export demo
 echo
 python scripts/main_job.py -o out
 echo "main job: $((SECONDS - started)) s"
+echo "next: . .venv/bin/activate && rnn-export export YOUR.safetensors -o my-rnn && rnn-export verify my-rnn"

@@ -6,6 +6,9 @@ out of memory, is broken, or is absent although required; 5 nothing was checked;
 interrupted.
 """
 
+import errno
+import os
+import signal
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +25,7 @@ COMMANDS = {
     "runtimes": "List the runtimes, or install one.",
     "doctor": "Check this machine, and print what a bug report needs.",
 }
-INTERNAL_ERROR, INTERRUPTED = 70, 130
+INTERNAL_ERROR, INTERRUPTED, TERMINATED = 70, 130, 143
 
 
 class LazyGroup(click.Group):
@@ -65,7 +68,7 @@ def _print_versions(ctx: click.Context, _: click.Parameter, asked: bool) -> None
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RNN_EXPORT"},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option(
     "--version",
@@ -81,6 +84,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that temporary folders are removed
     try:
         code = group.main(standalone_mode=False)
     except RnnExportError as error:
@@ -91,8 +95,13 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of stdout is gone, as with `| head`: nothing is left to say
-        sys.exit(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone, as with `| head`
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
+            _report_internal_error()
+            sys.exit(INTERNAL_ERROR)
+        _fail("standard output cannot be written: no space left", 2)
     except Exception:
         _report_internal_error()
         sys.exit(INTERNAL_ERROR)

@@ -1,5 +1,7 @@
 """What several commands share: the options of a source, and where to print."""
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Command = Callable[..., Any]
-WIDTH = 160  # of a file or a pipe, where nobody's window cuts the lines
+WIDTH, LEAST_WIDTH = 160, 140  # of a pipe; of a terminal, where a folded line reads better than a cut table
 
 
 def source_options(command: Command) -> Command:
@@ -19,9 +21,10 @@ def source_options(command: Command) -> Command:
         click.option("--batch-first/--time-first", default=None, help="Input is (B, T, I); time first if not said."),
         click.option(
             "--nonlinearity",
-            type=click.Choice(["tanh", "relu"]),
+            type=click.Choice(["tanh", "relu", "identity"]),
             help="A state_dict does not say which: tanh if not said.",
         ),
+        click.option("--head", help="A Linear after the recurrence to take along, such as output_layer."),
         click.option("--prefix", help="Which recurrent part, where there are several, such as encoder.rnn."),
     ):
         command = option(command)
@@ -29,10 +32,17 @@ def source_options(command: Command) -> Command:
 
 
 def console() -> "Console":
-    """Standard output: colours on a terminal only, nothing cut in a pipe."""
+    """Standard output: colours on a terminal only, and nothing cut."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, soft_wrap=True)
+    class Patient(Console):
+        def on_broken_pipe(self) -> None:
+            """The reader has seen enough, as with `| head`: the exit code is still the command's own."""
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    width = max(shutil.get_terminal_size().columns, LEAST_WIDTH) if sys.stdout.isatty() else WIDTH
+    return Patient(width=width, highlight=False, markup=False, soft_wrap=True)
 
 
 def say(text: str) -> None:

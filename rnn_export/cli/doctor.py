@@ -17,8 +17,10 @@ def command(style: str) -> int:
     if style == "json":
         click.echo(json.dumps([finding.to_dict() for finding in findings], indent=2))
     else:
-        marks = {True: "[green]ok[/]  ", False: "[bold red]BAD[/] ", None: "[dim]--[/]  "}
+        from rich.text import Text
+
+        marks = {True: ("ok  ", "green"), False: ("BAD ", "bold red"), None: ("--  ", "dim")}
         for finding in findings:
             remedy = f"  ({finding.remedy})" if finding.remedy else ""
-            console().print(f"{marks[finding.ok]} {finding.name:22} {finding.value}{remedy}")
+            console().print(Text.assemble(marks[finding.ok], f" {finding.name:22} {finding.value}{remedy}"))
     return 1 if any(finding.ok is False for finding in findings) else 0

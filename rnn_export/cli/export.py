@@ -13,6 +13,7 @@ from rnn_export.pipeline import DEFAULT_OPSET, export
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--form", help="scan, module or rnn; if not said, scan, and rnn for a whole model.")
 @click.option("--opset", default=DEFAULT_OPSET, show_default=True, help="The version of ONNX's operators.")
+@click.option("--lengths", is_flag=True, help="The file takes the length of each sequence as a third input.")
 @click.option("--trust-code", is_flag=True, help="SOURCE is code, package.module:factory, and may run.")
 @source_options
 def command(
@@ -20,14 +21,16 @@ def command(
     output: Path,
     form: str | None,
     opset: int,
-    trust_code: bool,
     prefix: str | None,
     nonlinearity: str | None,
     batch_first: bool | None,
+    head: str | None,
+    lengths: bool,
+    trust_code: bool,
 ) -> int:
     """Make an ONNX artifact from SOURCE.
 
-    SOURCE is a .safetensors or .pt state_dict, or a spec such as rnn:4,8,relu (random weights).
+    SOURCE is a .safetensors, .pt, .pth or .npz file, or a spec such as rnn:4,8,relu (random weights).
 
     A whole model is package.module:factory, a function that returns (model, inputs), with inputs a tuple or a
     function of (T, B), or (model, inputs, dynamic_shapes). It is exported and verified at once.
@@ -43,14 +46,14 @@ def command(
     from rnn_export.factory import is_factory
 
     if is_factory(source):
-        if (prefix, nonlinearity, batch_first) != (None, None, None):
-            raise click.UsageError("--prefix, --nonlinearity and --batch-first are for checkpoints")
+        if lengths or (prefix, nonlinearity, batch_first, head) != (None, None, None, None):
+            raise click.UsageError("--prefix, --nonlinearity, --batch-first, --head and --lengths are for checkpoints")
         return _whole_model(source, output, form or "rnn", opset, trust_code)
 
-    checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first)
+    checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
     for note in checkpoint.notes:
         say(f"note: {note}")
-    artifact = export(checkpoint, output, form=form or "scan", opset=opset)
+    artifact = export(checkpoint, output, form=form or "scan", opset=opset, lengths=lengths)
     size = artifact.model_path.stat().st_size
     click.echo(f"{output}: {artifact.spec}, form {artifact.form}, opset {opset}, model.onnx {size:,} bytes")
     say(f"next: rnn-export verify {output}")

@@ -12,7 +12,7 @@ def command() -> None:
 
 @command.command("list")
 def list_runtimes() -> None:
-    """Every runtime: its version, where it is installed, or what to type."""
+    """Every runtime: its version, or what to type."""
     from rich.table import Table
 
     from rnn_export.environments import how_to_install, installed_version, interpreter_of
@@ -35,10 +35,11 @@ def list_runtimes() -> None:
 @command.command("install")
 @click.argument("name")
 def install_runtime(name: str) -> None:
-    """Make the environment of the runtime NAME from the pins in its file."""
+    """Make the environment of the runtime NAME."""
     from rnn_export.environments import install
     from rnn_export.runtimes import RUNTIMES
 
     runtime = RUNTIMES.get(name)
-    say(f"installing {', '.join(runtime.requires)}")
+    if runtime.own_environment:
+        say(f"installing {', '.join(runtime.requires)}")
     click.echo(f"{name}: {install(runtime)}")

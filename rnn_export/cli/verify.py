@@ -10,6 +10,7 @@ import click
 
 from rnn_export.cli._options import console, say, source_options
 
+INPUT_KINDS = ("normal", "one-hot", "uniform")
 Tell = Callable[[str, int, int], None]
 
 
@@ -24,8 +25,11 @@ Tell = Callable[[str, int, int], None]
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Seconds per case.",
+    help="Seconds per request to a runtime.",
 )
+@click.option("--inputs", type=click.Path(path_type=Path), help="Your own data: an .npz with input, h_0, lengths.")
+@click.option("--expect", type=click.Path(path_type=Path), help="Outputs saved elsewhere for --inputs: output, h_n.")
+@click.option("--input-kind", type=click.Choice(INPUT_KINDS), default="normal", show_default=True)
 @click.option("--strict", is_flag=True, help="A documented difference of a runtime counts as wrong.")
 @source_options
 def command(
@@ -35,10 +39,14 @@ def command(
     require: tuple[str, ...],
     style: str,
     timeout: float,
+    inputs: Path | None,
+    expect: Path | None,
+    input_kind: str,
     strict: bool,
     prefix: str | None,
     nonlinearity: str | None,
     batch_first: bool | None,
+    head: str | None,
 ) -> int:
     """Prove that runtimes compute the network of ARTIFACT, a folder made by `rnn-export export`.
 
@@ -56,11 +64,11 @@ def command(
 
     truth = None
     if against is not None:
-        truth = load_checkpoint(against, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first)
+        truth = load_checkpoint(against, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
         for note in truth.notes:
             say(f"note: {note}")
-    elif (prefix, nonlinearity, batch_first) != (None, None, None):
-        raise click.UsageError("--prefix, --nonlinearity and --batch-first need --against SOURCE")
+    elif (prefix, nonlinearity, batch_first, head) != (None, None, None, None):
+        raise click.UsageError("--prefix, --nonlinearity, --batch-first and --head need --against SOURCE")
     with _progress() as tell:
         report = verify(
             artifact,
@@ -69,10 +77,13 @@ def command(
             require=require,
             timeout=timeout,
             strict=strict,
+            inputs=inputs,
+            expect=expect,
+            input_kind=input_kind,
             progress=tell,
         )
     if style == "json":
-        click.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        console().print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:
         print_report(report, console())
     return report.exit_code

@@ -7,7 +7,11 @@ Contract. Every sequence form has one signature, so that forms are interchangeab
 T and B are dynamic. ``batch_first`` turns input and output to (B, T, ...) by a Transpose in the graph, never
 by ``layout=1``, which ONNX Runtime refuses and OpenVINO ignores. The number of nodes does not depend on T.
 
-How to add a form: write ``forms/NAME.py`` with one function ``build(weights, opset) -> onnx.ModelProto`` under
+With ``lengths`` there is a third input, int64 (B,), each in 1..T: output is 0 past a sequence's end, h_n is the
+state at its end, the reverse direction starts there, and what stands in the padding, even NaN, changes nothing.
+A head adds the output ``prediction`` (T, B, O), whatever the form.
+
+How to add a form: write ``forms/NAME.py`` with one function ``build(weights, drawing) -> onnx.ModelProto`` under
 ``@form(NAME, ...)``. ``constants`` tells which float tensors the file must hold, by name, as a stated
 transformation of the weights; the verdict reads them back bit for bit. Nothing else is edited: the folder
 is the registry, and the contract tests find the form there.
@@ -17,15 +21,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rnn_export.errors import UsageError
 from rnn_export.registry import Registry
-from rnn_export.weights import Weights
+from rnn_export.weights import Head, Weights
 
 if TYPE_CHECKING:
     import onnx
 
-Build = Callable[[Weights, int], "onnx.ModelProto"]
+Build = Callable[[Weights, "Drawing"], "onnx.ModelProto"]
 Constants = Callable[[Weights], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How to draw: the opset, and whether the file takes ``lengths`` (B,), the steps of each sequence."""
+
+    opset: int = 18
+    lengths: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,22 +51,35 @@ class Form:
     min_opset: int
     build: Build
     constants: Constants  # initializer name -> the array that it must hold, bit for bit
+    merges_constants: bool = False  # its exporter leaves out a bias of zeros, and writes equal tensors once
 
 
 FORMS: Registry[Form] = Registry("form", __name__)
 
 
-def form(name: str, *, summary: str, min_opset: int, constants: Constants) -> Callable[[Build], Build]:
-    """Register the function under it as the form ``name``."""
+def form(
+    name: str, *, summary: str, min_opset: int, constants: Constants, merges_constants: bool = False
+) -> Callable[[Build], Build]:
+    """Register the function under it as the form ``name``; the options are ``Form``'s attributes."""
 
     def register(build: Build) -> Build:
-        FORMS.add(Form(name, summary, min_opset, build, constants))
+        FORMS.add(Form(name, summary, min_opset, build, constants, merges_constants))
         return build
 
     return register
 
 
-def draw(name: str, weights: Weights, opset: int) -> "onnx.ModelProto":
+def constants_of(name: str, weights: Weights, head: Head | None = None) -> dict[str, Any]:
+    """Every float tensor that the file holds, by name: the form's own, and the head's as (D*H, O)."""
+    own = dict(FORMS.get(name).constants(weights))
+    if head is not None:
+        own |= {"head_matrix": np.ascontiguousarray(head.weight.T), "head_bias": head.bias}
+    return own
+
+
+def draw(
+    name: str, weights: Weights, opset: int, *, lengths: bool = False, head: Head | None = None
+) -> "onnx.ModelProto":
     """The network in that form: tidied, its Scan bodies linted, checked with the ONNX checker in full.
 
     Raises:
@@ -60,13 +87,16 @@ def draw(name: str, weights: Weights, opset: int) -> "onnx.ModelProto":
     """
     import onnx
 
+    from rnn_export.forms._head import add_head
     from rnn_export.forms._tidy import tidy
 
     chosen = FORMS.get(name)
     newest = onnx.defs.onnx_opset_version()
     if not chosen.min_opset <= opset <= newest:
         raise UsageError(f"form {name!r} cannot be drawn in opset {opset}", f"Choose {chosen.min_opset} to {newest}")
-    model = chosen.build(weights, opset)
+    model = chosen.build(weights, Drawing(opset, lengths))
+    if head is not None:
+        add_head(model, constants_of(name, weights, head), weights.spec)
     tidy(model)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -7,7 +7,16 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
+from rnn_export.forms import Drawing
 from rnn_export.weights import Weights
+
+_MASK = """shape = Shape (sequence_0)
+  steps = Gather <axis: int = 0> (shape, first)
+  times = Range (first, steps, one)
+  time_column = Unsqueeze (times, column_axis)
+  length_row = Unsqueeze (lengths, row_axis)
+  inside_rows = Less (time_column, length_row)
+  inside = Unsqueeze (inside_rows, unit_axis)"""
 
 
 def element_type(weights: Weights) -> str:
@@ -16,28 +25,37 @@ def element_type(weights: Weights) -> str:
 
 
 def drawn_model(
-    weights: Weights, opset: int, layers: Sequence[str], initializers: Mapping[str, Any]
+    weights: Weights, drawing: Drawing, layers: Sequence[str], initializers: Mapping[str, Any]
 ) -> onnx.ModelProto:
     """The model around the layers' own statements.
 
     ``layers`` read ``sequence_0`` (T, B, I) and ``h_0``; layer l writes ``sequence_{l+1}`` (T, B, D*H) and its
-    last states ``last_{l}`` (D, B, H).
+    last states ``last_{l}`` (D, B, H). With lengths they may also read ``inside`` (T, B, 1), true within a sequence,
+    and ``zero``.
     """
     spec, real = weights.spec, element_type(weights)
     L, D, H = spec.num_layers, spec.num_directions, spec.hidden_size
     axes = "B,T" if spec.batch_first else "T,B"
     turn = "Transpose <perm: ints = [1, 0, 2]>" if spec.batch_first else "Identity"
-    body = [f"sequence_0 = {turn} (input)", *layers, f"output = {turn} (sequence_{L})"]
+    masks = [_MASK] if drawing.lengths else []
+    body = [f"sequence_0 = {turn} (input)", *masks, *layers, f"output = {turn} (sequence_{L})"]
     lasts = ", ".join(f"last_{layer}" for layer in range(L))
     body.append(f"h_n = Concat <axis: int = 0> ({lasts})" if L > 1 else "h_n = Identity (last_0)")
+    opset = drawing.opset
     text = (
         f'<ir_version: {_ir_version(opset)}, opset_import: ["" : {opset}], producer_name: "rnn-export">\n'
-        f"rnn ({real}[{axes},{spec.input_size}] input, {real}[{L * D},B,{H}] h_0)"
+        f"rnn ({real}[{axes},{spec.input_size}] input, {real}[{L * D},B,{H}] h_0"
+        f"{', int64[B] lengths' if drawing.lengths else ''})"
         f" => ({real}[{axes},{D * H}] output, {real}[{L * D},B,{H}] h_n)\n"
         "{\n  " + "\n  ".join(body) + "\n}"
     )
     model = parser.parse_model(text)
     add_initializers(model.graph, initializers)
+    if drawing.lengths:
+        integers = {"first": 0, "one": 1, "time_axis": [0], "row_axis": [0], "column_axis": [1], "unit_axis": [2]}
+        present = {tensor.name for tensor in model.graph.initializer}
+        arrays = {name: np.array(value, np.int64) for name, value in integers.items() if name not in present}
+        add_initializers(model.graph, {**arrays, "zero": np.zeros((), weights.dtype)})
     return model
 
 

@@ -1,5 +1,6 @@
 """One pass after every drawing: what does not belong in a file is taken out, and Scan bodies are linted."""
 
+import re
 from collections.abc import Iterator
 
 import onnx
@@ -35,6 +36,7 @@ def tidy(model: onnx.ModelProto, *, one_network: bool = True) -> None:
                 _lint(node)
                 _rename_symbols(body_of(node), known, "B" if one_network else "")
     _drop_unused_initializers(model.graph)
+    _number_generated_names(model.graph)
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -75,6 +77,27 @@ def _rename_symbols(body: onnx.GraphProto, known: set[str], name: str) -> None:
 def _symbols(graph: onnx.GraphProto) -> set[str]:
     values = (*graph.input, *graph.output)
     return {dimension.dim_param for value in values for dimension in value.type.tensor_type.shape.dim}
+
+
+def _number_generated_names(graph: onnx.GraphProto) -> None:
+    """Number what torch calls ``val_7`` and its nodes from 0: it counts on from one export to the next."""
+    names: dict[str, str] = {}
+
+    def renamed(name: str) -> str:
+        if re.fullmatch(r"val_\d+", name):
+            return names.setdefault(name, f"val_{len(names)}")
+        return name
+
+    nodes = 0
+    for inner in graphs(graph):
+        for node in inner.node:
+            node.input[:] = [renamed(name) for name in node.input]
+            node.output[:] = [renamed(name) for name in node.output]
+            if node.name:
+                node.name = f"{node.op_type}_{nodes}"
+                nodes += 1
+        for value in (*inner.initializer, *inner.value_info, *inner.input, *inner.output):
+            value.name = renamed(value.name)
 
 
 def _drop_unused_initializers(graph: onnx.GraphProto) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from rnn_export.forms import form
+from rnn_export.forms import Drawing, form
 from rnn_export.forms._text import drawn_model
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Weights
@@ -30,7 +30,7 @@ def operator_weights(weights: Weights) -> dict[str, Any]:
     min_opset=14,  # RNN-14 is the first whose definition every current runtime registers
     constants=operator_weights,
 )
-def build(weights: Weights, opset: int) -> onnx.ModelProto:
+def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     spec = weights.spec
     D = spec.num_directions
     shapes = {
@@ -42,15 +42,20 @@ def build(weights: Weights, opset: int) -> onnx.ModelProto:
         shapes[f"row_{layer}"] = np.array([layer * D], np.int64)
     used = {"axis_0", "joined" if spec.bidirectional else "axis_1"}
     used |= {f"row_{layer}" for layer in range(spec.num_layers + 1)}
-    layers = [_layer(spec, layer) for layer in range(spec.num_layers)]
+    layers = [_layer(spec, layer, drawing.lengths) for layer in range(spec.num_layers)]
     constants = {**{name: shapes[name] for name in shapes if name in used}, **operator_weights(weights)}
-    return drawn_model(weights, opset, layers, constants)
+    return drawn_model(weights, drawing, layers, constants)
 
 
-def _layer(spec: RNNSpec, layer: int) -> str:
-    activation = {"tanh": "Tanh", "relu": "Relu"}[spec.nonlinearity]
+def _layer(spec: RNNSpec, layer: int, lengths: bool) -> str:
+    activation = {"tanh": "Tanh", "relu": "Relu", "identity": "Affine"}[spec.nonlinearity]
     names = ", ".join([f'"{activation}"'] * spec.num_directions)
     bias = f"B_{layer}" if spec.bias else ""
+    ones, zeros = (", ".join([number] * spec.num_directions) for number in ("1.0", "0.0"))
+    # ONNX gives Affine no default for alpha and beta, and ONNX Runtime takes 0 for both
+    affine = f",\n    activation_alpha: floats = [{ones}],\n    activation_beta: floats = [{zeros}]"
+    affine = affine if spec.nonlinearity == "identity" else ""
+    cut = f"lengths_{layer}" if lengths else ""
     # (T, D, B, H) -> (T, B, D*H); with one direction a Squeeze of the axis D is enough
     join = (
         f"""turned_{layer} = Transpose <perm: ints = [0, 2, 1, 3]> (Y_{layer})
@@ -58,10 +63,11 @@ def _layer(spec: RNNSpec, layer: int) -> str:
         if spec.bidirectional
         else f"sequence_{layer + 1} = Squeeze (Y_{layer}, axis_1)"
     )
-    return f"""start_{layer} = Slice (h_0, row_{layer}, row_{layer + 1}, axis_0)
+    cast = f"lengths_{layer} = Cast <to: int = {onnx.TensorProto.INT32}> (lengths)\n  " if lengths else ""
+    return f"""{cast}start_{layer} = Slice (h_0, row_{layer}, row_{layer + 1}, axis_0)
   Y_{layer}, last_{layer} = RNN <
     hidden_size: int = {spec.hidden_size},
     direction: string = "{"bidirectional" if spec.bidirectional else "forward"}",
-    activations: strings = [{names}]
-  > (sequence_{layer}, W_{layer}, R_{layer}, {bias}, , start_{layer})
+    activations: strings = [{names}]{affine}
+  > (sequence_{layer}, W_{layer}, R_{layer}, {bias}, {cut}, start_{layer})
   {join}"""

@@ -12,6 +12,7 @@ is edited: the folder is the registry, and the contract tests find the runtime t
 """
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,14 @@ class Runtime:
     @property
     def distribution(self) -> str:
         """The name of the package whose version is the runtime's."""
-        return self.requires[0].partition("==")[0].partition("[")[0]
+        return distribution_name(self.requires[0])
+
+
+def distribution_name(requirement: str) -> str:
+    """The name in a pip requirement, without extras, versions and markers."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name is not None, requirement  # an adapter's own line
+    return name[0]
 
 
 RUNTIMES: Registry[Runtime] = Registry("runtime", __name__)

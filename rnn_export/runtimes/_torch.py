@@ -20,9 +20,11 @@ def torch_run(folder: Path, device: str) -> Run:
     with safe_open(folder / "weights.safetensors", framework="pt", device=device) as file:
         spec = json.loads(file.metadata()["rnn_export"])
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    dtype = next(iter(state.values())).dtype
+    dtype = state["weight_ih_l0"].dtype
+    if spec["nonlinearity"] == "identity":
+        return _linear_run(torch, spec, state, device)
     whole = torch.nn.RNN(**spec, device=device, dtype=dtype)
-    whole.load_state_dict(state)
+    whole.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("head.")})
     layers = [_layer(torch, spec, state, layer, device, dtype) for layer in range(spec["num_layers"])]
     rows = 2 if spec["bidirectional"] else 1
 
@@ -30,12 +32,61 @@ def torch_run(folder: Path, device: str) -> Run:
         x = torch.from_numpy(inputs["input"]).to(device)
         h_0 = torch.from_numpy(inputs["h_0"]).to(device)
         with torch.inference_mode():
-            output, h_n = whole(x, h_0)
+            output, h_n = _packed(torch, whole, x, h_0, inputs)
             answers = {"output": output, "h_n": h_n}
             sequence = x.transpose(0, 1) if spec["batch_first"] else x
             for index, layer in enumerate(layers if len(layers) > 1 else []):
-                sequence, _ = layer(sequence, h_0[index * rows : (index + 1) * rows])
+                sequence, _ = _packed(torch, layer, sequence, h_0[index * rows : (index + 1) * rows], inputs)
                 answers[f"layer_{index}"] = sequence
+        return {name: tensor.cpu().numpy() for name, tensor in answers.items()}
+
+    return run
+
+
+def _packed(torch: Any, module: Any, x: Any, h_0: Any, inputs: Any) -> tuple[Any, Any]:
+    """The module's own answers, through torch's packed sequences where there are lengths."""
+    if "lengths" not in inputs:
+        output, h_n = module(x, h_0)
+        return output, h_n
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    order = {"batch_first": module.batch_first}
+    lengths = torch.from_numpy(inputs["lengths"])
+    packed, h_n = module(pack_padded_sequence(x, lengths, enforce_sorted=False, **order), h_0)
+    T = x.shape[1 if module.batch_first else 0]
+    output, _ = pad_packed_sequence(packed, total_length=T, **order)
+    return output, h_n
+
+
+def _linear_run(torch: Any, spec: dict[str, Any], state: dict[str, Any], device: str) -> Run:
+    """The linear recurrence, which ``nn.RNN`` does not have, as torch's own products in a loop."""
+    directions = ["", "_reverse"] if spec["bidirectional"] else [""]
+
+    def cell(x_t: Any, h: Any, end: str) -> Any:
+        linear = torch.nn.functional.linear
+        x_part = linear(x_t, state[f"weight_ih{end}"], state.get(f"bias_ih{end}"))
+        return x_part + linear(h, state[f"weight_hh{end}"], state.get(f"bias_hh{end}"))
+
+    def run(inputs: Any) -> dict[str, Any]:
+        sequence = torch.from_numpy(inputs["input"]).to(device)
+        sequence = sequence.transpose(0, 1) if spec["batch_first"] else sequence
+        h_0, h_n, answers = torch.from_numpy(inputs["h_0"]).to(device), [], {}
+        T, B = sequence.shape[:2]
+        lengths = torch.from_numpy(inputs["lengths"]) if "lengths" in inputs else torch.full((B,), T)
+        inside = (torch.arange(T)[:, None] < lengths).to(device)[..., None]
+        with torch.inference_mode():
+            for layer in range(spec["num_layers"]):
+                parts = []
+                for direction, end in enumerate(directions):
+                    h, states = h_0[layer * len(directions) + direction], {}
+                    for t in reversed(range(T)) if direction else range(T):
+                        h = torch.where(inside[t], cell(sequence[t], h, f"_l{layer}{end}"), h)
+                        states[t] = torch.where(inside[t], h, 0.0)
+                    parts.append(torch.stack([states[t] for t in range(T)]))
+                    h_n.append(h)
+                sequence = answers[f"layer_{layer}"] = torch.cat(parts, dim=-1)
+        answers["output"] = sequence.transpose(0, 1) if spec["batch_first"] else sequence
+        answers["h_n"] = torch.stack(h_n)
         return {name: tensor.cpu().numpy() for name, tensor in answers.items()}
 
     return run

@@ -1,0 +1,179 @@
+"""``verify``: every exit code in a real run, data on one stream, talk on the other, and JSON for programs."""
+
+import io
+import json
+import math
+import sys
+
+import onnx
+import pytest
+
+from rnn_export.checkpoint import save_weights
+from rnn_export.forms import draw
+from rnn_export.pipeline import export
+from tests.cli.conftest import run_cli
+from tests.subjects import random_weights
+
+KEYS = ["runtime", "version", "case", "stage", "status", "code", "residual", "precision", "max_abs", "ratio", "detail"]
+CPU = ("--runtime", "onnxruntime-cpu")
+
+
+@pytest.fixture(scope="module")
+def passing(artifact):
+    return run_cli("verify", artifact, *CPU)
+
+
+@pytest.fixture(scope="module")
+def as_json(artifact):
+    """With a runtime that is absent on every machine of this project's tests, and one that is there."""
+    return run_cli("verify", artifact, *CPU, "--runtime", "onnxruntime-cuda", "--format", "json")
+
+
+class TestHuman:
+    def test_a_pass_ends_with_0_and_its_last_line_says_so(self, passing):
+        assert passing.code == 0
+        assert passing.out.splitlines()[0] == "out   RNN(3 -> 4, tanh)   form scan"
+        assert passing.out.splitlines()[-1].startswith("PASSED on onnxruntime-cpu (")
+
+    def test_nothing_but_data_is_on_stdout_and_no_bar_where_nobody_looks(self, passing):
+        assert passing.err == ""
+        assert "\x1b" not in passing.out
+        assert "━" not in passing.out
+
+    def test_lines_are_not_cut_in_a_pipe(self, passing):
+        table = [line for line in passing.out.splitlines() if line.startswith("onnxruntime-cpu ")]
+        assert table[0].split()[-1] == "PASS"
+
+    def test_on_a_terminal_there_is_a_bar(self, monkeypatch):
+        from rnn_export.cli.verify import _progress
+
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        terminal = Terminal()
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with _progress() as tell:
+            assert tell is not None
+            for done in (1, 2):
+                tell("some-runtime", done, 2)
+        assert "some-runtime" in terminal.getvalue()
+
+    def test_in_a_pipe_there_is_none(self, monkeypatch):
+        from rnn_export.cli.verify import _progress
+
+        stream = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", stream)
+        with _progress() as tell:
+            assert tell is None
+        assert stream.getvalue() == ""
+
+
+class TestJson:
+    @pytest.fixture
+    def found(self, as_json) -> dict:
+        return json.loads(as_json.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+    def test_it_is_schema_1_with_these_keys_and_no_others(self, found):
+        assert list(found) == ["schema", "artifact", "form", "results", "summary", "exit_code"]
+        assert (found["schema"], found["artifact"], found["form"]) == (1, "out", "scan")
+        assert all(list(result) == KEYS for result in found["results"])
+
+    def test_its_summary_and_its_exit_code_are_the_rows_and_the_process(self, found, as_json):
+        assert found["exit_code"] == as_json.code == 5  # a named runtime is absent: it was not checked
+        assert sum(found["summary"].values()) == len(found["results"])
+        statuses = [result["status"] for result in found["results"]]
+        assert found["summary"]["passed"] == statuses.count("PASS") > 30
+        assert found["summary"]["absent"] == statuses.count("ABSENT")
+        assert found["summary"]["failed"] == 0
+
+    def test_every_number_is_finite(self, found):
+        for result in found["results"]:
+            for name in ("residual", "max_abs", "ratio"):
+                assert result[name] is None or math.isfinite(result[name])
+
+    def test_every_required_runtime_has_its_rows(self, found):
+        names = {result["runtime"] for result in found["results"]}
+        assert names == {"file", "onnxruntime-cpu", "onnxruntime-cuda"}
+
+    def test_talk_is_not_among_the_data(self, as_json):
+        assert as_json.err == ""
+
+    def test_a_file_of_somebody_else_has_no_form(self, cli, tmp_path):
+        weights = random_weights("rnn:3,4")
+        onnx.save(draw("rnn", weights, 18), tmp_path / "model.onnx")
+        save_weights(tmp_path / "net.safetensors", weights)
+        line = ("--against", tmp_path / "net.safetensors", "--runtime", "onnx-reference", "--format", "json")
+        found = json.loads(cli("verify", tmp_path / "model.onnx", *line).out)
+        assert (found["artifact"], found["form"]) == ("model.onnx", None)
+
+
+class TestExitCodes:
+    """0 is shown above."""
+
+    def test_1_another_network(self, tmp_path):
+        onnx.save(draw("rnn", random_weights("rnn:3,4"), 18), tmp_path / "model.onnx")
+        line = ("--against", "rnn:3,4,seed=1", *CPU)
+        found = run_cli("verify", tmp_path / "model.onnx", *line)
+        assert found.code == 1
+        assert "MISMATCH onnxruntime-cpu at " in found.out
+        assert "[step-residual]" in found.out
+        assert found.out.splitlines()[-1].startswith("FAILED: onnxruntime-cpu MISMATCH")
+        assert found.err == "note: random weights, seed 1\n"
+
+    def test_1_a_documented_difference_where_it_is_asked_for(self, cli, artifact):
+        assert cli("verify", artifact, "--runtime", "torch", "--strict").code == 1
+
+    def test_2_a_file_without_what_it_should_compute(self, cli, artifact):
+        found = cli("verify", artifact / "model.onnx")
+        assert (found.code, found.out) == (2, "")
+        assert "is a file, not an artifact. Say what it should compute: --against SOURCE" in found.err
+
+    @pytest.mark.parametrize(
+        ("damage", "words"),
+        [
+            (lambda path: (path / "model.onnx").write_bytes(b"x"), "model.onnx in "),
+            (lambda path: (path / "manifest.json").unlink(), "it has no manifest.json"),
+            (lambda path: (path / "manifest.json").write_text("{}"), "the manifest of "),
+            (lambda path: (path / "extra").touch(), "holds extra, which its manifest does not list"),
+        ],
+    )
+    def test_3_a_damaged_artifact(self, cli, tmp_path, damage, words):
+        damage(export("rnn:3,4", tmp_path / "out").path)
+        found = cli("verify", tmp_path / "out")
+        assert (found.code, found.out, len(found.err.splitlines())) == (3, "", 1)
+        assert words in found.err
+
+    def test_3_nothing_there(self, cli, tmp_path):
+        found = cli("verify", tmp_path / "nothing")
+        assert (found.code, found.out, len(found.err.splitlines())) == (3, "", 1)
+        assert "does not exist. Make it with rnn-export export SOURCE -o DIR" in found.err
+
+    def test_3_no_onnx_file(self, cli, tmp_path):
+        (tmp_path / "model.onnx").write_bytes(b"no model")
+        found = cli("verify", tmp_path / "model.onnx", "--against", "rnn:3,4")
+        assert (found.code, found.out) == (3, "")
+        assert "is not a valid ONNX model" in found.err.splitlines()[-1]
+
+    def test_3_no_source_to_hold_it_against(self, cli, artifact):
+        found = cli("verify", artifact / "model.onnx", "--against", "nowhere.pt")
+        assert (found.code, found.out, len(found.err.splitlines())) == (3, "", 1)
+
+    def test_4_absent_although_required(self, cli, artifact, monkeypatch, tmp_path):
+        monkeypatch.setenv("RNN_EXPORT_CACHE", str(tmp_path))
+        found = cli("verify", artifact, "--runtime", "onnx-reference", "--require", "onnxruntime-cuda")
+        assert found.code == 4
+        assert "ABSENT onnxruntime-cuda: not installed: rnn-export runtimes install onnxruntime-cuda" in found.out
+        assert found.out.splitlines()[-1].startswith("FAILED: onnxruntime-cuda ABSENT")
+
+    def test_4_no_answer_in_time(self, cli, artifact):
+        found = cli("verify", artifact, "--runtime", "onnx-reference", "--timeout", "0.001")
+        assert found.code == 4
+        assert "TIMEOUT onnx-reference: no answer within 0.001 s (--timeout) [timeout]" in found.out
+
+    def test_5_nothing_was_checked(self, cli, artifact, monkeypatch, tmp_path):
+        monkeypatch.setenv("RNN_EXPORT_CACHE", str(tmp_path))
+        found = cli("verify", artifact, "--runtime", "onnxruntime-cuda")
+        assert found.code == 5
+        assert found.out.splitlines()[-1].startswith("NO RUNTIME WAS CHECKED")

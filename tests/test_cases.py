@@ -1,0 +1,130 @@
+"""The cases are the ones that the verdict's page asks for, the same in every run, and each stands alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnn_export.cases import EXPORT_B, EXPORT_T, LONG_T, Case, Check, default_cases, input_of_kind
+from rnn_export.spec import RNNSpec
+from tests.strategies import every_spec
+
+SPEC = RNNSpec(3, 4)
+SIZES = st.one_of(st.none(), st.integers(1, 7))
+
+
+def by_name(cases: list[Case]) -> dict[str, Case]:
+    return {case.name: case for case in cases}
+
+
+def same(first: Case, second: Case) -> bool:
+    return np.array_equal(first.x, second.x, equal_nan=True) and np.array_equal(first.h_0, second.h_0)
+
+
+def test_every_length_around_the_exported_one_meets_every_batch():
+    steps = [case for case in default_cases(SPEC, "float32") if case.check is Check.STEPS]
+    plain = {(case.T, case.B) for case in steps if case.name == f"T={case.T} B={case.B}"}
+    e = EXPORT_T
+    assert plain == {(T, B) for T in (1, 2, e - 1, e, e + 1, 2 * e, LONG_T) for B in (1, EXPORT_B, 8)}
+    assert (EXPORT_T, EXPORT_B, LONG_T) == (5, 3, 400)
+
+
+def test_every_check_and_every_kind_of_input_is_asked_for():
+    cases = default_cases(SPEC, "float32")
+    assert {case.check for case in cases} == set(Check)
+    kinds = {case.name.split()[0] for case in cases}
+    assert kinds >= {"one-hot", "uniform", "negative", "zeros", "tiny", "large", "h_0=0", "NaN", "Inf"}
+
+
+@pytest.mark.parametrize("spec", every_spec(), ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_shapes_and_types_fit_every_network(spec, dtype):
+    for case in default_cases(spec, dtype):
+        assert case.x.shape == (case.T, case.B, spec.input_size)
+        assert case.h_0.shape == (spec.num_layers * spec.num_directions, case.B, spec.hidden_size)
+        assert (case.x.dtype.name, case.h_0.dtype.name) == (dtype, dtype)
+
+
+@given(st.sampled_from(every_spec()), SIZES, SIZES, st.booleans())
+def test_names_are_unique_and_sizes_that_the_file_fixes_are_kept(spec, fixed_T, fixed_B, has_h_0):
+    cases = default_cases(spec, "float32", fixed_T, fixed_B, has_h_0)
+    assert len(by_name(cases)) == len(cases)
+    assert fixed_T is None or {case.T for case in cases} == {fixed_T}
+    assert fixed_B is None or {case.B for case in cases} == {fixed_B}
+
+
+@given(st.sampled_from(every_spec()), st.booleans())
+def test_the_recurrence_is_exercised_from_a_state_and_by_negative_inputs(spec, fixed_batch):
+    cases = default_cases(spec, "float32", None, 2 if fixed_batch else None)
+    assert any(case.check is Check.STEPS and case.T > 1 and case.h_0.all() and (case.x < 0).any() for case in cases)
+
+
+def test_two_makings_are_equal_and_no_case_changes_another():
+    cases, again = default_cases(SPEC, "float32"), default_cases(SPEC, "float32")
+    assert all(same(first, second) for first, second in zip(cases, again, strict=True))
+    fewer = by_name(default_cases(SPEC, "float32", fixed_B=EXPORT_B))
+    common = set(fewer) & set(by_name(cases))
+    assert len(common) > 10
+    assert all(same(fewer[name], by_name(cases)[name]) for name in common)
+
+
+def test_two_cases_of_one_size_have_inputs_of_their_own():
+    cases = [case for case in default_cases(SPEC, "float32") if (case.T, case.B) == (5, 3)]
+    assert len({case.h_0.tobytes() for case in cases if case.h_0.any()}) == sum(case.h_0.any() for case in cases)
+
+
+def test_a_file_without_a_state_is_run_from_zeros_and_asked_nothing_about_it():
+    cases = default_cases(SPEC, "float32", has_h_0=False)
+    assert not any(case.h_0.any() for case in cases)
+    assert {case.check for case in cases} == set(Check) - {Check.STATE, Check.NO_STEPS, Check.CHUNKS}
+
+
+def test_a_fixed_length_has_no_chunks_and_no_empty_sequence():
+    checks = {case.check for case in default_cases(SPEC, "float32", fixed_T=6)}
+    assert checks == set(Check) - {Check.CHUNKS, Check.NO_STEPS}
+
+
+def test_a_fixed_batch_has_no_empty_one_and_no_rows_of_its_own():
+    checks = {case.check for case in default_cases(SPEC, "float32", fixed_B=2)}
+    assert checks == set(Check) - {Check.SHAPES, Check.ROWS}
+
+
+def test_two_directions_cannot_be_chunked():
+    checks = {case.check for case in default_cases(RNNSpec(3, 4, bidirectional=True), "float32")}
+    assert checks == set(Check) - {Check.CHUNKS}
+
+
+def test_a_case_of_a_masks_check_has_exactly_one_value_that_is_not_finite_and_later_steps():
+    for case in default_cases(SPEC, "float32"):
+        broken = np.argwhere(~np.isfinite(case.x))
+        assert len(broken) == (case.check is Check.MASKS)
+        if len(broken):
+            t, b, _ = broken[0]
+            assert (b, t < case.T - 1) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "holds"),
+    [
+        ("one-hot", lambda x: bool((x.sum(-1) == 1).all() and set(np.unique(x)) == {0, 1})),
+        ("uniform", lambda x: bool((x >= 0).all() and (x < 1).all() and x.any())),
+        ("negative", lambda x: bool((x <= 0).all() and (x < 0).any())),
+        ("zeros", lambda x: not x.any()),
+        ("tiny", lambda x: bool(0 < np.abs(x).max() < 1e-28)),
+        ("large", lambda x: bool(1e29 < np.abs(x).max() < 1e32 and np.isfinite(x.astype(np.float32)).all())),
+        ("nan", lambda x: int(np.isnan(x).sum()) == 1),
+        ("inf", lambda x: int(np.isinf(x).sum()) == 1),
+        ("normal", lambda x: bool((x < 0).any() and (x > 0).any())),
+    ],
+)
+@pytest.mark.parametrize("shape", [(5, 3, 4), (2, 1, 4), (40, 2, 3)])
+def test_an_input_is_of_its_kind(kind, holds, shape):
+    x = input_of_kind(kind, shape, np.random.default_rng(0))
+    assert x.shape == shape
+    assert holds(x)
+
+
+@pytest.mark.parametrize("kind", ["normal", "one-hot", "uniform", "nan", "inf", "large"])
+@pytest.mark.parametrize("shape", [(0, 3, 4), (5, 0, 4), (0, 0, 4)])
+def test_an_empty_input_of_any_kind_is_empty(kind, shape):
+    assert input_of_kind(kind, shape, np.random.default_rng(0)).shape == shape

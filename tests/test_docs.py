@@ -1,0 +1,67 @@
+"""The documentation is true: its code runs, and its generated pages are fresh."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
+    frozen, api = blocks("python")
+    done = run(frozen, tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = re.search(r"The last line is `(.*?)`", README)
+    assert said is not None
+    assert done.stdout.splitlines()[-1] == said[1]
+    done = run(api, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
+    commands = next(block for block in blocks("bash") if "rnn-export export" in block).splitlines()
+    source = ROOT / "models" / "digits-rows.safetensors"
+    (tmp_path / "model.safetensors").write_bytes(source.read_bytes())
+    for command in commands:
+        words = command.split()
+        assert words[0] == "rnn-export"
+        done = subprocess.run(
+            [sys.executable, "-m", "rnn_export", *words[1:]], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_generated_pages_are_fresh_and_links_lead_somewhere() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "make_docs.py", "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_names_every_form_and_status() -> None:
+    from rnn_export.forms import FORMS
+    from rnn_export.result import Status
+
+    for word in [*FORMS.names(), *(status.value for status in Status)]:
+        assert re.search(rf"\b{word}\b", README), word
+
+
+def test_the_architecture_names_every_module() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    modules = {path.stem for path in (ROOT / "rnn_export").glob("*.py") if not path.stem.startswith("__")}
+    folders = {path.name + "/" for path in (ROOT / "rnn_export").iterdir() if (path / "__init__.py").exists()}
+    assert [name for name in sorted(modules | folders) if f"`{name}`" not in text] == []

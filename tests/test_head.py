@@ -1,0 +1,89 @@
+"""A head goes into the file, and the verdict judges it too."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from safetensors.numpy import load_file, save_file
+
+from rnn_export import export, verify
+from rnn_export.checkpoint import load_checkpoint
+from rnn_export.errors import SourceError
+from rnn_export.execution import execute
+from rnn_export.oracle import run_oracle
+from rnn_export.runtimes import RUNTIMES
+
+MODELS = Path(__file__).parent.parent / "models"
+ROWS = MODELS / "digits-rows.safetensors"
+
+
+@pytest.mark.parametrize("form", ["scan", "rnn", "module"])
+def test_the_digits_are_told_from_the_files_own_prediction(form, tmp_path: Path):
+    artifact = export(ROWS, tmp_path / "out", form=form, head="head")
+    with np.load(MODELS / "digits-test.npz") as stored:
+        images, labels = stored["images"], stored["labels"]
+    x = (images.reshape(len(images), 8, 8).swapaxes(0, 1) / 16).astype(np.float32)
+    inputs = {"input": np.ascontiguousarray(x), "h_0": np.zeros((1, len(images), 64), np.float32)}
+    prediction = execute(RUNTIMES.get("onnxruntime-cpu"), artifact.path, inputs)["prediction"]
+    assert prediction.shape == (8, len(images), 10)
+    assert (prediction[-1].argmax(axis=1) == labels).mean() > 0.95
+
+
+def test_a_head_passes_and_a_wrong_one_is_found_by_the_residual_and_by_the_read_back(tmp_path: Path):
+    artifact = export(ROWS, tmp_path / "out", head="head")
+    assert verify(artifact.path, runtimes=["onnxruntime-cpu"]).exit_code == 0
+    model = onnx.load(artifact.model_path)
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "head_bias")
+    changed = numpy_helper.to_array(bias).copy()
+    changed[3] += 1e-4
+    bias.CopyFrom(numpy_helper.from_array(changed, "head_bias"))
+    onnx.save(model, tmp_path / "changed.onnx")
+    against = load_checkpoint(ROWS, head="head")
+    report = verify(tmp_path / "changed.onnx", against=against, runtimes=["onnxruntime-cpu"])
+    assert report.exit_code == 1
+    wrong = [row for row in report.results if row.code == "step-residual"]
+    assert wrong
+    assert all("the head" in row.detail for row in wrong)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"other.weight": (4, 64)}, "There are: other"),
+        ({"head.weight": (4, 63)}, "reads 63 values"),
+        ({"head.weight": (4, 64), "head.bias": (5,)}, "bias has shape"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_refused(tensors, message, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    stored = {name: array for name, array in load_file(ROWS).items() if name.startswith("rnn.")}
+    save_file(stored | {name: np.ones(shape, np.float32) for name, shape in tensors.items()}, path)
+    with pytest.raises(SourceError, match=message):
+        load_checkpoint(path, head="head")
+
+
+def test_a_linear_recurrence_passes_in_every_form(tmp_path: Path):
+    for form in ("scan", "rnn", "module"):
+        artifact = export("rnn:3,7,identity,layers=2,bidirectional", tmp_path / form, form=form)
+        assert verify(artifact.path, runtimes=["onnxruntime-cpu", "torch"]).exit_code == 0
+
+
+def test_saved_outputs_are_judged_like_a_runtime(tmp_path: Path):
+    artifact = export(ROWS, tmp_path / "out")
+    weights = artifact.weights()
+    x = np.random.default_rng(0).standard_normal((20, 2, 8)).astype(np.float32)
+    output, h_n = run_oracle(weights, x, np.zeros((1, 2, 64), np.float32))
+    np.savez(tmp_path / "in.npz", input=x)
+    np.savez(tmp_path / "right.npz", output=output.astype(np.float32), h_n=h_n.astype(np.float32))
+    np.savez(tmp_path / "wrong.npz", output=np.maximum(output, 0).astype(np.float32))
+    for name, code in (("right", 0), ("wrong", 1)):
+        report = verify(
+            artifact.path,
+            inputs=tmp_path / "in.npz",
+            expect=tmp_path / f"{name}.npz",
+            runtimes=["onnxruntime-cpu"],
+        )
+        assert report.exit_code == code
+    assert any(row.case == "in.npz T=20 B=2" and row.passed for row in report.results)

@@ -1,0 +1,148 @@
+"""A report counts every row once, puts the worst first, and says nothing that the rows do not."""
+
+import io
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from rnn_export.report import MOST_FINDINGS, Report, print_report
+from rnn_export.result import Result, Stage, Status
+
+LAST_LINES = {
+    0: "PASSED on a",
+    1: "FAILED: ",
+    4: "FAILED: ",
+    5: "NO RUNTIME WAS CHECKED",
+}
+ROWS = st.lists(
+    st.builds(
+        Result,
+        st.sampled_from(["a", "b", "file"]),
+        st.just("1.0"),
+        st.text(max_size=5),
+        st.sampled_from(Stage),
+        st.sampled_from(Status),
+        st.sampled_from(["", "code"]),
+        st.one_of(st.none(), st.floats()),
+        st.one_of(st.none(), st.just("float32")),
+        st.one_of(st.none(), st.floats()),
+        st.one_of(st.none(), st.floats()),
+        st.text(max_size=40),
+    ),
+    max_size=8,
+)
+
+
+def row(runtime: str, status: Status, case: str = "T=1", detail: str = "", **more) -> Result:
+    return Result(runtime, "1.0", case, Stage.COMPARE, status, status.value.lower(), detail=detail, **more)
+
+
+def report_of(*rows: Result, **more) -> Report:
+    required = more.pop("required", frozenset({"a"}))
+    return Report("out", "scan", "RNN(3 -> 4, tanh)", rows, required, **more)
+
+
+def shown(report: Report, **options) -> str:
+    stream = io.StringIO()
+    print_report(report, Console(file=stream, width=160, **options))
+    return stream.getvalue()
+
+
+class TestJson:
+    def test_it_has_the_keys_of_schema_1_in_their_order(self):
+        found = report_of(row("a", Status.PASS)).to_dict()
+        assert list(found) == ["schema", "artifact", "form", "results", "summary", "exit_code"]
+        assert (found["schema"], found["artifact"], found["form"], found["exit_code"]) == (1, "out", "scan", 0)
+
+    @given(ROWS)
+    def test_it_is_json_and_its_summary_counts_every_row_once(self, rows):
+        found = json.loads(json.dumps(report_of(*rows).to_dict(), allow_nan=False))
+        assert len(found["results"]) == len(rows) == sum(found["summary"].values())
+        assert found["summary"]["passed"] == sum(result.passed for result in rows)
+        assert found["summary"]["absent"] == sum(result.status is Status.ABSENT for result in rows)
+
+    def test_a_file_of_somebody_else_has_no_form(self):
+        assert Report("x.onnx", None, "RNN", (), frozenset()).to_dict()["form"] is None
+
+
+class TestTable:
+    @given(ROWS, st.booleans())
+    def test_any_rows_can_be_shown_and_the_last_line_is_the_exit_code(self, rows, strict):
+        report = report_of(*rows, strict=strict)
+        last = shown(report).rstrip("\n").splitlines()[-1]
+        assert last.startswith({**LAST_LINES, 0: "PASSED on "}[report.exit_code])
+
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [(Status.PASS, 0), (Status.MISMATCH, 1), (Status.CRASHED, 4), (Status.ABSENT, 5)],
+    )
+    def test_the_last_line_says_the_verdict_and_the_numbers(self, status, code):
+        report = report_of(row("a", status))
+        assert report.exit_code == code
+        last = shown(report).rstrip("\n").splitlines()[-1]
+        assert last.startswith(LAST_LINES[code])
+        assert re.search(r"\(1 (passed|failed|absent)\)$", last)
+
+    def test_the_last_line_names_only_runtimes_that_passed(self):
+        rows = row("a", Status.PASS), row("b", Status.ABSENT, "", "not installed")
+        last = shown(report_of(*rows, required=frozenset({"a", "b"}))).rstrip("\n").splitlines()[-1]
+        assert "PASSED on a, b" not in last
+
+    def test_a_runtime_has_one_line_with_its_worst_numbers(self):
+        rows = [
+            row("a", Status.PASS, "one", residual=0.5, precision="float32", max_abs=1e-7, ratio=1.0),
+            row("a", Status.PASS, "two", residual=1.25, precision="float32", max_abs=3e-7, ratio=2.5),
+            row("a", Status.PASS, "three", residual=0.1, precision="float32", max_abs=2e-7, ratio=2.0),
+        ]
+        line = next(line for line in shown(report_of(*rows)).splitlines() if line.startswith("a "))
+        assert line.split() == ["a", "1.0", "3/3", "1.25", "float32", "2.0e-07", "2.50", "PASS"]
+
+    def test_a_documented_difference_does_not_hide_that_the_rest_passed(self):
+        text = shown(report_of(row("a", Status.PASS), row("a", Status.DIVERGENCE, "T=0", "refuses")))
+        assert re.search(r"^a .*1/2.*PASS", text, re.MULTILINE)
+        assert "DIVERGENCE a at T=0: refuses [divergence]" in text
+
+    def test_the_worst_finding_comes_first(self):
+        statuses = [status for status in Status if status is not Status.PASS]
+        text = shown(report_of(*(row("a", status, "T=1", f"says {status.value}") for status in statuses)))
+        order = [line.split()[0] for line in text.splitlines() if " says " in line]
+        assert order[0] == "MISMATCH"
+        assert order[-1] == "ABSENT"
+        assert order.index("CRASHED") < order.index("REFUSED") < order.index("DIVERGENCE")
+
+    def test_one_finding_in_several_places_is_one_line(self):
+        rows = [row("a", Status.MISMATCH, f"T={t}", f"residual {t}.5 > 4") for t in range(1, 6)]
+        rows += [row("b", Status.MISMATCH, "T=1", "residual 1e+10 > 4")]
+        lines = [line for line in shown(report_of(*rows)).splitlines() if line.startswith("MISMATCH")]
+        assert lines == ["MISMATCH a, b at T=1, T=2 and 3 more: residual 1.5 > 4 [mismatch]"]
+
+    def test_many_findings_are_cut_and_counted(self):
+        letters = "abcdefghijklmnopqr"
+        rows = [row("a", Status.MISMATCH, "T=1", f"wrong {letter}") for letter in letters]
+        text = shown(report_of(*rows))
+        assert text.count("MISMATCH a at") == MOST_FINDINGS
+        assert f"... and {len(letters) - MOST_FINDINGS} more: --format json has them all" in text
+
+    def test_brackets_in_a_runtimes_words_are_shown_and_not_obeyed(self):
+        text = shown(report_of(row("a", Status.REFUSED, "T=1", "[ONNXRuntimeError] [red]text[/] [/nonsense]")))
+        assert "[ONNXRuntimeError] [red]text[/] [/nonsense]" in text
+
+    def test_no_escape_codes_where_nobody_looks(self):
+        assert "\x1b" not in shown(report_of(row("a", Status.MISMATCH, detail="x")))
+        assert "\x1b" in shown(report_of(row("a", Status.MISMATCH, detail="x")), force_terminal=True)
+
+    def test_escape_codes_in_a_runtimes_words_do_not_reach_the_terminal(self):
+        assert "\x1b[2J" not in shown(report_of(row("a", Status.REFUSED, "T=1", "node \x1b[2Jname")))
+
+    def test_an_absent_runtime_has_a_line_without_numbers(self):
+        text = shown(report_of(row("a", Status.PASS), row("b", Status.ABSENT, "", "not installed: pip install b")))
+        assert re.search(r"^b +1\.0 +ABSENT", text, re.MULTILINE)
+        assert "ABSENT b: not installed: pip install b [absent]" in text
+
+    def test_a_foreign_file_is_called_one(self):
+        report = Report("x.onnx", None, "RNN(3 -> 4, tanh)", (row("a", Status.PASS),), frozenset({"a"}))
+        assert shown(report).splitlines()[0] == "x.onnx   RNN(3 -> 4, tanh)   exported by somebody else"
