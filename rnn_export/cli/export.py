@@ -43,7 +43,7 @@ def command(
       rnn-export export mypackage.tagger:make -o out --trust-code
     """
     from rnn_export.checkpoint import load_checkpoint
-    from rnn_export.factory import is_factory
+    from rnn_export.whole_model.factory import is_factory
 
     if is_factory(source):
         if lengths or (prefix, nonlinearity, batch_first, head) != (None, None, None, None):
@@ -61,11 +61,11 @@ def command(
 
 
 def _whole_model(source: str, output: Path, form: str, opset: int, trusted: bool) -> int:
-    from rnn_export.factory import load_factory
+    from rnn_export.whole_model.factory import load_factory
 
     made = load_factory(source, trusted=trusted)  # before torch's exporter is imported, which takes seconds
     from rnn_export.report import print_report
-    from rnn_export.whole_model import export_and_verify
+    from rnn_export.whole_model.model_verdict import export_and_verify
 
     report = export_and_verify(made, output, form=form, opset=opset)
     size = (output / "model.onnx").stat().st_size

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from rnn_export.conversion.packing import is_dynamic, valid_steps
 from rnn_export.errors import ConversionError
 from rnn_export.module import single_matrix_step
-from rnn_export.packing import is_dynamic, valid_steps
 from rnn_export.recurrence import over_valid_steps
 from rnn_export.spec import suffix
 

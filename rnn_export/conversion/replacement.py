@@ -20,9 +20,9 @@ from torch._dynamo.exc import Unsupported
 from torch.fx.experimental.sym_node import SymNode
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnn_export import layers, packing
+from rnn_export.conversion import layers, packing
+from rnn_export.conversion.frozen_sizes import FrozenSizes
 from rnn_export.errors import ConversionError, UsageError
-from rnn_export.frozen_sizes import FrozenSizes
 from rnn_export.recurrence import exporting_now
 
 _LOCK = threading.Lock()
@@ -175,13 +175,13 @@ def _copy(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _pack_code(input, lengths, batch_first=False, enforce_sorted=True):  # type: ignore[no-untyped-def]  # noqa: A002
     # This code runs with the global names of torch.nn.utils.rnn: it must import what it needs.
-    from rnn_export.conversion import packed
+    from rnn_export.conversion.replacement import packed
 
     return packed(input, lengths, batch_first, enforce_sorted)
 
 
 def _pad_code(sequence, batch_first=False, padding_value=0.0, total_length=None):  # type: ignore[no-untyped-def]
-    from rnn_export.conversion import padded
+    from rnn_export.conversion.replacement import padded
 
     return padded(sequence, batch_first, padding_value, total_length)
 

@@ -9,13 +9,13 @@ import onnx
 from numpy.typing import NDArray
 from torch import nn
 
-from rnn_export.end_to_end import Expected, Truth, evaluating, without_effect
 from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.module import SingleMatrixRNN
-from rnn_export.parts import Part, cells_of, constants_of, instrument
-from rnn_export.sizes import Inputs, inputs_of, tensors
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
+from rnn_export.whole_model.parts import Part, cells_of, constants_of, instrument
+from rnn_export.whole_model.sizes import Inputs, inputs_of, tensors
+from rnn_export.whole_model.truth import Expected, Truth, evaluating, without_effect
 
 
 @dataclass(frozen=True)

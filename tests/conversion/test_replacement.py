@@ -247,13 +247,13 @@ def line_of(function: Callable[..., Any], text: str) -> int:
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.__name__)
 def test_a_loop_over_time_is_refused_with_its_line(loop: Callable[..., Any], dynamic: Any) -> None:
     line = line_of(ranged if loop is after_stride else loop, LOOPS[loop])
-    with pytest.raises(ConversionError, match=rf"test_conversion.py:{line}: .*cell \(RNNCell\) per step.*over_time"):
+    with pytest.raises(ConversionError, match=rf"test_replacement.py:{line}: .*cell \(RNNCell\) per step.*over_time"):
         export(Model(loop), (sequence(),), dynamic)
 
 
 @both_dynamic
 def test_a_while_loop_is_refused_at_its_cell(dynamic: Any) -> None:
-    with pytest.raises(ConversionError, match=rf"test_conversion.py:{line_of(counted, 'self.cell(')}: .*over_time"):
+    with pytest.raises(ConversionError, match=rf"test_replacement.py:{line_of(counted, 'self.cell(')}: .*over_time"):
         export(Model(counted), (sequence(),), dynamic)
 
 
@@ -295,7 +295,7 @@ def test_lengths_made_a_list_inside_the_model_are_refused_with_their_line() -> N
     def body(self: Model, x: Tensor, lengths: Tensor) -> Tensor:
         return self.rnn(pack_padded_sequence(x, lengths.tolist(), enforce_sorted=False))[1]
 
-    with pytest.raises(ConversionError, match=rf"test_conversion.py:{line_of(body, 'tolist')}: .*tolist"):
+    with pytest.raises(ConversionError, match=rf"test_replacement.py:{line_of(body, 'tolist')}: .*tolist"):
         export(Model(body), (sequence(), LENGTHS), TIME, {0: "B"})
 
 

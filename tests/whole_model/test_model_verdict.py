@@ -16,13 +16,13 @@ from torch import Tensor, nn
 import rnn_export
 from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.forms.module import quiet
-from rnn_export.model_export import export_model
-from rnn_export.parts import instrument
 from rnn_export.report import Report
 from rnn_export.residual import GATE
 from rnn_export.result import Status
-from rnn_export.whole_model import verify_model
-from tests.zoo import (
+from rnn_export.whole_model.model_folder import export_model
+from rnn_export.whole_model.model_verdict import verify_model
+from rnn_export.whole_model.parts import instrument
+from scripts.zoo import (
     ZOO,
     AttentionDecoder,
     BidirectionalDropout,

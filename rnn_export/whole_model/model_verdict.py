@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnn_export.child import MEMORY_LIMIT, Child, Failure
-from rnn_export.end_to_end import compare
 from rnn_export.execution import TIMEOUT, prepared
-from rnn_export.factory import Made
 from rnn_export.inspection import load_model
-from rnn_export.model_export import export_model, form_of
-from rnn_export.model_subject import ModelCase, ModelSubject
-from rnn_export.parts import cells_of, judge, recognise
 from rnn_export.report import Report
 from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import RUNTIMES, Runtime
 from rnn_export.session import COPIES
+from rnn_export.whole_model.factory import Made
+from rnn_export.whole_model.model_folder import export_model, form_of
+from rnn_export.whole_model.model_subject import ModelCase, ModelSubject
+from rnn_export.whole_model.parts import cells_of, judge, recognise
+from rnn_export.whole_model.truth import compare
 
 DEFAULT_RUNTIMES = ("onnxruntime-cpu",)
 _SHIPPED, _INSTRUMENTED = 1, 2  # the numbers of the prepared networks; the canary is 0

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from rnn_export.artifact import MANIFEST, is_artifact
-from rnn_export.conversion import exporting
-from rnn_export.end_to_end import evaluating
+from rnn_export.conversion.replacement import exporting
 from rnn_export.folder import replace_folder
 from rnn_export.forms._tidy import tidy
 from rnn_export.forms.module import quiet
-from rnn_export.sizes import inputs_of
+from rnn_export.whole_model.sizes import inputs_of
+from rnn_export.whole_model.truth import evaluating
 
 SCHEMA = 1
 KIND = "whole-model"

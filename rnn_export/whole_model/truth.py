@@ -13,7 +13,7 @@ from torch import nn
 
 from rnn_export.errors import SourceError
 from rnn_export.judgement import RATIO_GATE
-from rnn_export.sizes import tensors
+from rnn_export.whole_model.sizes import tensors
 
 Array = NDArray[Any]
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rnn_export.errors import ConversionError
 
 _INSTEAD = "Write a loop over time with rnn_export.over_time(step, h, x) or as nn.RNN; leave out int() and .tolist()"
-_TORCH, _OURS = (f"{Path(module).parent}/" for module in (torch.__file__, __file__))
+_TORCH, _OURS = f"{Path(torch.__file__).parent}/", f"{Path(__file__).parent.parent}/"
 # Beyond these, torch works on the captured graph, and the next line of the user is the call of the exporter itself.
 _EXPORTER = ("export/_trace.py", "export/exported_program.py", "onnx/", "_dynamo/symbolic_convert.py")
 
