@@ -17,11 +17,12 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"spec", "registry", "recurrence"},
-    {"weights", "runtimes", "archives", "unpickling"},
+    {"weights", "runtimes", "archives", "unpickling", "recurrent_parts"},
     {"oracle", "rounding", "result", "module", "numpy_files", "torch_storages"},
     {"appeal", "worker", "torch_tensors", "cases", "conversion"},
     {"residual", "child", "torch_tree"},
     {"precision", "canary", "torch_files"},
+    {"contents"},
     {"folder", "checkpoint", "forms", "environments"},
     {"artifact", "inspection", "judgement", "execution"},
     {"subject"},
