@@ -285,7 +285,8 @@ def from_torch(module: nn.Module) -> Weights:
             module.batch_first,
             module.bidirectional,
         )
-        return Weights(spec, _arrays(module))
+        # by attribute and not by parameter: weight_norm and its like compute a weight from others
+        return Weights(spec, {name: _array(name, getattr(module, name)) for name in spec.weight_shapes()})
     if isinstance(module, nn.RNNCell):
         spec = RNNSpec(module.input_size, module.hidden_size, nonlinearity=module.nonlinearity, bias=module.bias)
         return Weights(spec, {f"{name}_l0": array for name, array in _arrays(module).items()})
@@ -315,12 +316,13 @@ def single_matrix_step(matrix: Tensor, bias: Tensor | None, nonlinearity: str) -
 
 
 def _arrays(module: nn.Module) -> dict[str, Any]:
-    arrays = {}
-    for name, parameter in module.named_parameters():
-        if parameter.dtype not in (torch.float32, torch.float64):
-            raise SourceError(f"{name} is {parameter.dtype}", "Convert the module: module.float()")
-        arrays[name] = parameter.detach().cpu().numpy()
-    return arrays
+    return {name: _array(name, parameter) for name, parameter in module.named_parameters()}
+
+
+def _array(name: str, tensor: Tensor) -> Any:
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise SourceError(f"{name} is {tensor.dtype}", "Convert the module: module.float()")
+    return tensor.detach().cpu().numpy()
 
 
 def _state_dict(weights: Weights) -> dict[str, Tensor]:

@@ -1,11 +1,15 @@
 """``rnn-export export``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from rnn_export.cli._options import console, say, source_options
+from rnn_export.cli._options import console, made_by, progress, say, source_options, trust_code
 from rnn_export.pipeline import DEFAULT_OPSET, export
+
+if TYPE_CHECKING:
+    from rnn_export.whole_model.factory import Made
 
 
 @click.command("export")
@@ -14,7 +18,8 @@ from rnn_export.pipeline import DEFAULT_OPSET, export
 @click.option("--form", help="scan, module or rnn; if not said, scan, and rnn for a whole model.")
 @click.option("--opset", default=DEFAULT_OPSET, show_default=True, help="The version of ONNX's operators.")
 @click.option("--lengths", is_flag=True, help="The file takes the length of each sequence as a third input.")
-@click.option("--trust-code", is_flag=True, help="SOURCE is code, package.module:factory, and may run.")
+@trust_code
+@click.option("--runtime", "runtimes", multiple=True, help="Of a whole model only: verify it on these.")
 @source_options
 def command(
     source: str,
@@ -27,13 +32,15 @@ def command(
     head: str | None,
     lengths: bool,
     trust_code: bool,
+    runtimes: tuple[str, ...],
 ) -> int:
     """Make an ONNX artifact from SOURCE.
 
     SOURCE is a .safetensors, .pt, .pth or .npz file, or a spec such as rnn:4,8,relu (random weights).
 
     A whole model is package.module:factory, a function that returns (model, inputs), with inputs a tuple or a
-    function of (T, B), or (model, inputs, dynamic_shapes). It is exported and verified at once.
+    function of (T, B), or (model, inputs, dynamic_shapes). It is exported and verified at once, on onnxruntime-cpu
+    if no --runtime is said.
 
     \b
     Examples:
@@ -42,13 +49,13 @@ def command(
       rnn-export export rnn:4,8,relu,layers=2,bidirectional -o out
       rnn-export export mypackage.tagger:make -o out --trust-code
     """
+    reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
+    made = made_by(source, trust_code, {**reading, "lengths": lengths or None})
+    if made is not None:
+        return _whole_model(made, output, form or "rnn", opset, runtimes)
+    if runtimes:
+        raise click.UsageError("--runtime is for a whole model: rnn-export verify names the runtimes of an artifact")
     from rnn_export.checkpoint import load_checkpoint
-    from rnn_export.whole_model.factory import is_factory
-
-    if is_factory(source):
-        if lengths or (prefix, nonlinearity, batch_first, head) != (None, None, None, None):
-            raise click.UsageError("--prefix, --nonlinearity, --batch-first, --head and --lengths are for checkpoints")
-        return _whole_model(source, output, form or "rnn", opset, trust_code)
 
     checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
     for note in checkpoint.notes:
@@ -60,15 +67,13 @@ def command(
     return 0
 
 
-def _whole_model(source: str, output: Path, form: str, opset: int, trusted: bool) -> int:
-    from rnn_export.whole_model.factory import load_factory
-
-    made = load_factory(source, trusted=trusted)  # before torch's exporter is imported, which takes seconds
+def _whole_model(made: "Made", output: Path, form: str, opset: int, runtimes: tuple[str, ...]) -> int:
     from rnn_export.report import print_report
     from rnn_export.whole_model.model_verdict import export_and_verify
 
-    report = export_and_verify(made, output, form=form, opset=opset)
+    with progress() as tell:
+        report = export_and_verify(made, output, form=form, opset=opset, runtimes=runtimes, progress=tell)
     size = (output / "model.onnx").stat().st_size
-    click.echo(f"{output}: {source}, form {form}, opset {opset}, model.onnx {size:,} bytes")
+    click.echo(f"{output}: {made.source}, form {form}, opset {opset}, model.onnx {size:,} bytes")
     print_report(report, console())
     return report.exit_code

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from types import FunctionType
 from typing import Any
 
@@ -122,6 +123,7 @@ def _replace_all(conversion: _Conversion, restore: ExitStack) -> None:
 def _in_the_exporting_thread(stand_in: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
     """``stand_in(conversion, original, ...)`` in the thread that exports, the original elsewhere."""
 
+    @wraps(original)  # where the model itself is an nn.RNN, torch names the file's inputs by the signature
     def method(*arguments: Any, **options: Any) -> Any:
         if torch.compiler.is_dynamo_compiling():
             if stand_in is _see_cell:  # in the step of over_time, which torch compiles: there is no loop round it

@@ -1,7 +1,6 @@
 """A whole model as a folder: ``model.onnx``, exported with ``exporting()``, and a manifest."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -11,16 +10,14 @@ import onnx
 import torch
 from torch import nn
 
-from rnn_export.artifact import MANIFEST, is_artifact
+from rnn_export.artifact import MANIFEST, SCHEMA, WHOLE_MODEL, check_files, is_artifact, read_manifest, sealed
 from rnn_export.conversion.replacement import exporting
+from rnn_export.errors import ArtifactError
 from rnn_export.folder import replace_folder
 from rnn_export.forms._tidy import tidy
 from rnn_export.forms.module import quiet
 from rnn_export.whole_model.sizes import inputs_of
 from rnn_export.whole_model.truth import evaluating
-
-SCHEMA = 1
-KIND = "whole-model"
 
 
 def export_model(
@@ -68,7 +65,7 @@ def export_model(
     content = file.SerializeToString(deterministic=True)
     manifest = {
         "schema": SCHEMA,
-        "kind": KIND,
+        "kind": WHOLE_MODEL,
         "form": form,
         "opset": opset,
         "ir_version": file.ir_version,
@@ -80,21 +77,22 @@ def export_model(
 
     def fill(folder: Path) -> None:
         (folder / "model.onnx").write_bytes(content)
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        (folder / MANIFEST).write_bytes(sealed(manifest))
 
-    replace_folder(Path(output), fill, lambda folder: is_whole_model(folder) or is_artifact(folder))
+    replace_folder(Path(output), fill, is_artifact)
     return Path(output) / "model.onnx"
 
 
-def is_whole_model(folder: Path) -> bool:
-    """Whether a folder says that ``export_model`` made it."""
-    return form_of(folder) is not None
+def model_file(path: Path) -> tuple[Path, str | None]:
+    """The ONNX file of a folder that ``export_model`` made, and its form; a file is its own, of no known form.
 
-
-def form_of(folder: Path) -> str | None:
-    """The form of a folder that ``export_model`` made; None for anything else."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        return str(manifest["form"]) if manifest["kind"] == KIND else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    Raises:
+        ArtifactError: the folder is not one, or not whole.
+    """
+    if path.is_file():
+        return path, None
+    manifest = read_manifest(path)
+    if manifest.get("kind") != WHOLE_MODEL:
+        raise ArtifactError(f"{path} holds no whole model, but one recurrent network", "rnn-export verify judges it")
+    check_files(path, manifest)
+    return path / "model.onnx", str(manifest.get("form"))

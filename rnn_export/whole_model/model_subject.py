@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnn_export.errors import ArtifactError, SourceError
-from rnn_export.module import SingleMatrixRNN
-from rnn_export.spec import RNNSpec, suffix
+from rnn_export.module import SingleMatrixRNN, TwoMatrixRNN, from_torch
+from rnn_export.spec import suffix
 from rnn_export.weights import Weights
-from rnn_export.whole_model.parts import Part, cells_of, constants_of, instrument
+from rnn_export.whole_model.parts import ModelCell, Part, cells_of, constants_of, instrument
 from rnn_export.whole_model.sizes import Inputs, inputs_of, tensors
-from rnn_export.whole_model.truth import Expected, Truth, evaluating, without_effect
+from rnn_export.whole_model.truth import Expected, Truth, evaluating
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class ModelSubject:
         parts: the recurrent parts of the instrumented copy.
         constants: the values that no run puts out.
         networks: the torch model's recurrent networks by name.
-        idle: the cells that no output depends on.
+        cells: the cells of all of them by name.
+        unproved: the cells that the file need not hold, see ``_need_no_proof``.
         cases: what is run.
         outputs: the names of the file's outputs, in order.
     """
@@ -46,7 +47,8 @@ class ModelSubject:
     parts: list[Part]
     constants: Mapping[str, NDArray[Any]]
     networks: Mapping[str, Weights]
-    idle: frozenset[str]
+    cells: Mapping[str, ModelCell]
+    unproved: frozenset[str]
     cases: list[ModelCase]
     outputs: list[str]
 
@@ -58,9 +60,12 @@ class ModelSubject:
             RnnExportError: see ``verify_model``.
         """
         networks = networks_of(model)
+        cells = cells_of(networks)
         with evaluating(model):
             given = inputs_of(model, inputs, dynamic_shapes)
-            cases, idle = list(_cases(model, given, file)), _idle(model, networks, given)
+            truth = Truth(model)
+            cases = list(_cases(truth, given, file))
+            unproved = _need_no_proof(cells, truth.parameters, truth.without_effect(given.example))
         copy, parts = instrument(file)
         shipped, instrumented = scratch / "shipped", scratch / "instrumented"
         for folder, content in ((shipped, file), (instrumented, copy)):
@@ -68,34 +73,25 @@ class ModelSubject:
             # As one file, whatever it was: torch writes the weights beside the model.
             (folder / "model.onnx").write_bytes(content.SerializeToString())
         outputs = [value.name for value in file.graph.output]
-        return cls(shipped, instrumented, parts, constants_of(copy), networks, idle, cases, outputs)
+        return cls(shipped, instrumented, parts, constants_of(copy), networks, cells, unproved, cases, outputs)
 
 
 def networks_of(model: nn.Module) -> dict[str, Weights]:
-    """The weights of every nn.RNN and SingleMatrixRNN of the model, by the name that it has there.
+    """The weights of every recurrent network of the model, by its name in ``named_modules``.
 
     Raises:
         SourceError: weights that are neither float32 nor float64.
     """
-    found: dict[str, Weights] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, SingleMatrixRNN):
-            found[name or type(module).__name__] = module.to_weights()
-        elif isinstance(module, nn.RNN):
-            names = ("input_size", "hidden_size", "num_layers", "nonlinearity", "bias", "batch_first", "bidirectional")
-            spec = RNNSpec(**{attribute: getattr(module, attribute) for attribute in names})
-            # By attribute and not by parameter: weight_norm and its like compute a weight from others.
-            arrays = {weight: getattr(module, weight).detach().cpu().numpy() for weight in spec.weight_shapes()}
-            found[name or type(module).__name__] = Weights(spec, arrays)
-    return found
+    kinds = (nn.RNN, SingleMatrixRNN, TwoMatrixRNN)
+    return {name: from_torch(module) for name, module in model.named_modules() if isinstance(module, kinds)}
 
 
-def _cases(model: nn.Module, given: Inputs, file: onnx.ModelProto) -> Iterator[ModelCase]:
+def _cases(truth: Truth, given: Inputs, file: onnx.ModelProto) -> Iterator[ModelCase]:
     constants = {tensor.name for tensor in file.graph.initializer}
     names = [value.name for value in file.graph.input if value.name not in constants]
     if len(names) != len(given.axes):
         raise ArtifactError(f"the file has the inputs {', '.join(names)}, but the model gets {len(given.axes)} tensors")
-    truth, found, refused = Truth(model), 0, ""
+    found, refused = 0, ""
     for seed, sizes in enumerate(given.others()):
         inputs = given.at(sizes, seed)
         case = " ".join(f"{name}={size}" for name, size in sizes.items())
@@ -116,12 +112,19 @@ def _cases(model: nn.Module, given: Inputs, file: onnx.ModelProto) -> Iterator[M
         )
 
 
-def _idle(model: nn.Module, networks: Mapping[str, Weights], given: Inputs) -> frozenset[str]:
-    """The cells that no output depends on, such as a direction whose states are not used."""
-    unused = {id(parameter) for parameter in without_effect(model, given.example)}
-    modules = {name or type(module).__name__: module for name, module in model.named_modules()}
+def _need_no_proof(cells: Mapping[str, ModelCell], parameters: set[str], without_effect: set[str]) -> frozenset[str]:
+    """The cells that the file need not hold bit for bit.
+
+    No output depends on them, such as a direction whose states are not used; or their weights are computed from
+    others, as weight_norm does, and the runtime rounds that in its own way: the outputs judge it.
+    """
+
+    def names(cell: ModelCell) -> list[set[str]]:
+        path, end = cell.network and f"{cell.network}.", suffix(cell.layer, cell.direction)
+        return [{f"{path}weight_ih{end}", f"{path}weight_hh{end}"}, {f"{path}matrix{end}"}]
+
     return frozenset(
         name
-        for name, (network, layer, direction) in cells_of(networks).items()
-        if id(getattr(modules[network], f"weight_hh{suffix(layer, direction)}", None)) in unused
+        for name, cell in cells.items()
+        if not any(own <= parameters for own in names(cell)) or any(own & without_effect for own in names(cell))
     )

@@ -6,7 +6,7 @@ input and the previous state that this runtime really had? Which layer of the to
 bit for bit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
 from rnn_export.forms._tidy import body_of
-from rnn_export.precision import name_precision
-from rnn_export.residual import Residual, step_residual
-from rnn_export.rounding import FLOAT32, FLOAT64
+from rnn_export.inspection import runs_in_reverse
+from rnn_export.judgement import Judgement, judge_cell
 from rnn_export.weights import Cell, Weights
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -37,6 +36,7 @@ class Part:
         states: (T, D, B, H), of a Scan (T, B, H).
         last: (D, B, H), of a Scan (B, H).
         weights: every value that may be a weight.
+        reverse: a Scan that reads its input from the end.
     """
 
     operator: str
@@ -46,15 +46,7 @@ class Part:
     states: str
     last: str
     weights: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One direction of one part in one run."""
-
-    residual: float
-    precision: str
-    problem: str
+    reverse: bool = False
 
 
 def instrument(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Part]]:
@@ -81,106 +73,71 @@ def constants_of(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     return found
 
 
-class Place(NamedTuple):
-    """Where a cell is in the torch model."""
+class ModelCell(NamedTuple):
+    """One layer in one direction of one of the model's recurrent networks, which is named as in ``named_modules``."""
 
     network: str
     layer: int
     direction: int
+    bias: bool
+    cell: Cell
 
 
-def cells_of(networks: Mapping[str, Weights]) -> dict[str, Place]:
+def cells_of(networks: Mapping[str, Weights]) -> dict[str, ModelCell]:
     """Every cell of the torch model, by the name that reports give it."""
     found = {}
     for network, weights in networks.items():
         for layer, direction in weights.spec.cells():
-            name = f"{network} layer {layer}" if weights.spec.num_layers > 1 else network
-            found[name + (" in reverse" if direction else "")] = Place(network, layer, direction)
+            name = network or "the model"
+            name += f" layer {layer}" if weights.spec.num_layers > 1 else ""
+            name += " in reverse" if direction else ""
+            found[name] = ModelCell(network, layer, direction, weights.spec.bias, weights.cell(layer, direction))
     return found
 
 
-def recognise(part: Part, values: Arrays, networks: Mapping[str, Weights]) -> list[tuple[str, Cell]]:
-    """The cells of the torch model whose weights the part holds, bit for bit.
+def recognise(part: Part, values: Arrays, cells: Mapping[str, ModelCell]) -> list[str]:
+    """The names of the cells whose weights the part holds, bit for bit: per direction of an RNN, one of a Scan.
 
     Args:
         part: of the instrumented copy.
         values: what a run put out, what went in, and the constants.
-        networks: the torch model's recurrent networks by name.
-
-    Returns:
-        (name, cell) per direction of an RNN, one of a Scan, or nothing.
+        cells: of the torch model.
     """
     held = [values[name] for name in part.weights if name in values]
-    cells = cells_of(networks)
-    for name, (network, layer, direction) in cells.items():
-        weights = networks[network]
+    for name, place in cells.items():
         if part.operator == "Scan":
-            if _holds(held, weights.single_matrix(layer, direction)[: 1 + weights.spec.bias]):
-                return [(name, weights.cell(layer, direction))]
-        elif direction == 0:
-            names = [name for name, place in cells.items() if place[:2] == (network, layer)]
-            both = [weights.cell(layer, index) for index in range(len(names))]
-            if _holds(held, _operator_weights(both, weights.spec.bias)):
-                return list(zip(names, both, strict=True))
+            if any(_holds(held, weights) for weights in _scan_weights(place)):
+                return [name]
+        elif place.direction == 0:
+            layer = {other: cell for other, cell in cells.items() if cell[:2] == place[:2]}
+            if _holds(held, _operator_weights(list(layer.values()))):
+                return list(layer)
     return []
 
 
-def judge(part: Part, values: Arrays, cells: list[tuple[str, Cell]]) -> Iterator[tuple[str, Verdict]]:
-    """(name, verdict) of every direction of a part that was recognised."""
-    if not cells:
-        return
-    x, states, last = values[part.x], values[part.states], values[part.last] if part.last else None
-    T, B = x.shape[:2]
-    if part.operator == "Scan":
-        # A Scan that reads in reverse gets its input turned round outside: here it runs forward.
-        (name, cell), h_0 = cells[0], values[part.h_0]
-        valid = values[part.lengths][:, :, 0] if part.lengths else np.ones((T, B), np.bool_)
-        yield name, _judged(cell, x, h_0, states, last, valid, reverse=False)
-        return
-    lengths = values[part.lengths] if part.lengths else np.full(B, T)
-    valid = np.arange(T)[:, None] < lengths
-    for direction, (name, cell) in enumerate(cells):
-        h_0 = values[part.h_0][direction] if part.h_0 else np.zeros((B, states.shape[3]), states.dtype)
-        final = last[direction] if last is not None else None
-        yield name, _judged(cell, x, h_0, states[:, direction], final, valid, reverse=direction == 1)
+def same_cell(one: Cell, other: Cell) -> bool:
+    """Whether two cells compute the same, bit for bit: a file holds equal weights once."""
+    return one.nonlinearity == other.nonlinearity and all(map(_same, one[:4], other[:4]))
 
 
-def _judged(
-    cell: Cell,
-    x: NDArray[np.floating],
-    h_0: NDArray[np.floating],
-    states: NDArray[np.floating],
-    last: NDArray[np.floating] | None,
-    valid: NDArray[np.bool_],
-    *,
-    reverse: bool,
-) -> Verdict:
-    """Rows of one length are judged together, over their valid steps only."""
-    worst, precision, problem = 0.0, "", ""
-    for pattern in np.unique(valid, axis=1).T:
-        rows = (valid == pattern[:, None]).all(axis=0)
-        steps = np.flatnonzero(pattern)
-        run = x[np.ix_(steps, rows)], h_0[rows], states[np.ix_(steps, rows)]
-        arithmetic = FLOAT64 if states.dtype == np.float64 else FLOAT32
-        found = step_residual(cell, *run, reverse=reverse, arithmetic=arithmetic)
-        if not precision or not found.passed:
-            precision = name_precision(found, cell, *run, reverse=reverse)
-        worst = max(worst, found.max_q)
-        problem = problem or _problem(found, precision, steps, rows)
-        end = run[2][0 if reverse else -1] if len(steps) else run[1]
-        if last is not None and not problem and not np.array_equal(last[rows], end, equal_nan=True):
-            problem = "the last state is not the state after the last step"
-    return Verdict(worst, precision, problem)
-
-
-def _problem(found: Residual, precision: str, steps: NDArray[Any], rows: NDArray[np.bool_]) -> str:
-    place = found.first or found.misplaced
-    if place is None:
-        return ""
-    where = f"first at t={steps[place.t]} b={np.flatnonzero(rows)[place.b]} unit={place.unit}"
-    if found.first is None:
-        return f"NaN or infinity where IEEE arithmetic has none, {where}"
-    return f"residual {found.max_q:.3g} > 4, {where}; this run is {precision}"
+def judge_part(part: Part, values: Arrays, cells: Iterable[Cell], asked: str) -> Iterator[Judgement]:
+    """Every direction of a part that was recognised, in the precision that the row asks for."""
+    x, states, last = values[part.x], values[part.states], values.get(part.last)
+    for direction, cell in enumerate(cells):
+        if part.operator == "Scan":
+            run, reverse, lengths = (x, values[part.h_0], states, last), part.reverse, None
+            if part.lengths:
+                mask = values[part.lengths][:, :, 0]
+                lengths = mask.sum(axis=0)
+                # torch draws the reverse direction by turning the input round: then the padding comes first
+                if not mask[0].all():
+                    run, reverse = (x[::-1], run[1], states[::-1], last), True
+        else:
+            zeros = np.zeros((x.shape[1], states.shape[3]), states.dtype)
+            h_0 = values[part.h_0][direction] if part.h_0 else zeros
+            run = x, h_0, states[:, direction], None if last is None else last[direction]
+            reverse, lengths = direction == 1, values.get(part.lengths)
+        yield judge_cell(cell, *run, asked, reverse=reverse, lengths=lengths)
 
 
 def _part_of(node: onnx.NodeProto) -> Part | None:
@@ -203,13 +160,24 @@ def _part_of(node: onnx.NodeProto) -> Part | None:
     made = {name for inner in body.node for name in inner.output} | set(inputs)
     captured = {name: None for inner in body.node for name in inner.input if name and name not in made}
     mask = inputs[masks[0]] if masks else ""
-    return Part("Scan", inputs[reals[1]], inputs[reals[0]], mask, node.output[1], node.output[0], tuple(captured))
+    x, h_0, (last, states) = inputs[reals[1]], inputs[reals[0]], node.output
+    return Part("Scan", x, h_0, mask, states, last, tuple(captured), runs_in_reverse(node))
 
 
-def _operator_weights(cells: list[Cell], bias: bool) -> list[NDArray[np.floating]]:
+def _operator_weights(layer: list[ModelCell]) -> list[NDArray[np.floating]]:
     """W (D, H, I), R (D, H, H) and, with biases, B (D, 2*H)."""
+    cells = [place.cell for place in layer]
     arrays = [np.stack([cell.weight_ih for cell in cells]), np.stack([cell.weight_hh for cell in cells])]
-    return [*arrays, np.stack([np.concatenate([cell.bias_ih, cell.bias_hh]) for cell in cells])] if bias else arrays
+    biases = np.stack([np.concatenate([cell.bias_ih, cell.bias_hh]) for cell in cells])
+    return [*arrays, biases] if layer[0].bias else arrays
+
+
+def _scan_weights(place: ModelCell) -> list[list[NDArray[np.floating]]]:
+    """What a Scan of the cell may hold: one matrix and one bias, or two of each."""
+    cell = place.cell
+    one = [np.concatenate([cell.weight_ih, cell.weight_hh], axis=1), cell.bias_ih + cell.bias_hh]
+    two = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
+    return [one, two] if place.bias else [one[:1], two[:2]]
 
 
 def _holds(held: list[NDArray[Any]], expected: Any) -> bool:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from rnn_export.errors import SourceError
-from rnn_export.judgement import RATIO_GATE
+from rnn_export.judgement import RATIO_GATE, Judgement
 from rnn_export.whole_model.sizes import tensors
 
 Array = NDArray[Any]
@@ -26,22 +27,22 @@ class Expected:
     own: list[Array]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """How far a runtime's outputs are from the truth; an empty ``code`` means that nothing is wrong."""
-
-    code: str = ""
-    detail: str = ""
-    max_abs: float | None = None
-    ratio: float | None = None
-
-
 class Truth:
-    """A model and its copy in float64, both as they are in evaluation; the model itself is not changed."""
+    """A model and its copy in float64, both as they are in evaluation; the model itself is not changed.
+
+    Raises:
+        SourceError: the model cannot be copied.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._double = copy.deepcopy(model).double()
+        try:
+            self._double = copy.deepcopy(model).double()
+        except Exception as error:  # whatever a part of the user's raises
+            raise SourceError(
+                f"the model cannot be copied, and a copy in float64 is the truth that it is held against: {error}",
+                "Take weight_norm and its like off: torch.nn.utils.parametrize.remove_parametrizations",
+            ) from error
 
     def of(self, inputs: tuple[Any, ...]) -> Expected:
         """The outputs of one input.
@@ -50,19 +51,46 @@ class Truth:
             SourceError: the model runs in its own type, but not in float64.
             Exception: whatever the model itself raises.
         """
-        own = _outputs(self._model, inputs)
-        wide = torch.utils._pytree.tree_map(_widened, inputs)
-        default = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-        try:
-            return Expected(_outputs(self._double, wide), own)
-        except RuntimeError as error:
-            raise SourceError(
-                f"the model does not run in float64, which is the truth that it is held against: {error}",
-                "Make its tensors of the input's type, as x.new_zeros does",
-            ) from error
-        finally:
-            torch.set_default_dtype(default)
+        with torch.no_grad():
+            own = _arrays(self._model(*inputs))
+        with torch.no_grad(), _float64_by_default():
+            try:
+                return Expected(_arrays(self._double(*_widened(inputs))), own)
+            except RuntimeError as error:
+                raise SourceError(
+                    f"the model does not run in float64, which is the truth that it is held against: {error}",
+                    "Make its tensors of the input's type, as x.new_zeros does",
+                ) from error
+
+    @property
+    def parameters(self) -> set[str]:
+        """The names of the model's parameters."""
+        return {name for name, _ in self._double.named_parameters(remove_duplicate=False)}
+
+    def without_effect(self, inputs: tuple[Any, ...]) -> set[str]:
+        """The names of the parameters that no floating-point output depends on: an exporter may leave them out."""
+        pairs = self._double.named_parameters(remove_duplicate=False)
+        trained = {name: parameter for name, parameter in pairs if parameter.requires_grad}
+        # a model that detaches what it computes has no gradients
+        with torch.enable_grad(), _float64_by_default(), suppress(RuntimeError):
+            outputs = tensors(self._double(*_widened(inputs)))
+            total = sum(output.sum() for output in outputs if output.is_floating_point())
+            if isinstance(total, torch.Tensor) and trained:
+                gradients = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
+                by_name = zip(trained, gradients, strict=True)
+                return {name for name, gradient in by_name if gradient is None or not gradient.any()}
+        return set()
+
+
+@contextmanager
+def _float64_by_default() -> Iterator[None]:
+    """For tensors that a model makes of nothing, such as torch.zeros(8)."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 @contextmanager
@@ -77,32 +105,21 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def without_effect(model: nn.Module, inputs: tuple[Any, ...]) -> list[nn.Parameter]:
-    """Parameters that no floating-point output depends on, so that an exporter may leave them out."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with torch.enable_grad(), suppress(RuntimeError):  # a model that detaches what it computes has no gradients
-        total = sum(output.sum() for output in tensors(model(*inputs)) if output.is_floating_point())
-        if isinstance(total, torch.Tensor) and trained:
-            gradients = torch.autograd.grad(total, trained, allow_unused=True)
-            pairs = zip(trained, gradients, strict=True)
-            return [parameter for parameter, gradient in pairs if gradient is None or not gradient.any()]
-    return []
-
-
-def compare(found: Sequence[Array], expected: Expected) -> Comparison:
-    """Every output: shape and type, integers exactly, floats by the ratio to torch's own error."""
+def compare(found: Sequence[Array], expected: Expected) -> tuple[Judgement, float | None]:
+    """Every output judged: shape and type, integers exactly, floats by the largest ratio to torch's own error."""
     if len(found) != len(expected.own):
-        return Comparison("missing-output", f"the file has {len(found)} outputs, the model {len(expected.own)}")
+        detail = f"the file has {len(found)} outputs, the model {len(expected.own)}"
+        return Judgement("missing-output", detail), None
     max_abs, ratio = 0.0, 0.0
     for number, (ours, own, truth) in enumerate(zip(found, expected.own, expected.truth, strict=True)):
         if ours.shape != own.shape or ours.dtype != own.dtype:
             said = f"{ours.dtype}{list(ours.shape)}, not {own.dtype}{list(own.shape)}"
-            return Comparison("wrong-shape", f"output {number} is {said}")
+            return Judgement("wrong-shape", f"output {number} is {said}"), None
         if not np.issubdtype(own.dtype, np.floating):
             # Where rounding decides, as between two equal logits, torch and its float64 may differ.
             if not (np.array_equal(ours, own) or np.array_equal(ours, truth)):
                 wrong = int((ours != truth).sum())
-                return Comparison("end-to-end", f"output {number} differs in {wrong} of {truth.size} integers")
+                return Judgement("end-to-end", f"output {number} differs in {wrong} of {truth.size} integers"), None
             continue
         error, torchs = _distance(ours, truth), _distance(own, truth)
         finite = np.abs(truth[np.isfinite(truth)])
@@ -110,17 +127,21 @@ def compare(found: Sequence[Array], expected: Expected) -> Comparison:
         max_abs = max(max_abs, error)
         ratio = max(ratio, error / floor if floor > 0 else (0.0 if error == 0 else np.inf))
     if not ratio <= RATIO_GATE:
-        return Comparison("end-to-end", f"{ratio:.3g} times torch's own error against float64", max_abs, ratio)
-    return Comparison(max_abs=max_abs, ratio=ratio)
+        detail = f"{ratio:.3g} times torch's own error against float64"
+        return Judgement("end-to-end", detail, max_abs=max_abs), ratio
+    return Judgement(max_abs=max_abs), ratio
 
 
-def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Array]:
-    with torch.no_grad():
-        return [tensor.detach().cpu().numpy() for tensor in tensors(model(*inputs))]
+def _arrays(outputs: Any) -> list[Array]:
+    return [tensor.detach().cpu().numpy() for tensor in tensors(outputs)]
 
 
-def _widened(value: Any) -> Any:
-    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+def _widened(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def wide(value: Any) -> Any:
+        return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+    widened: tuple[Any, ...] = pytree.tree_map(wide, inputs)
+    return widened
 
 
 def _distance(found: Array, truth: Array) -> float:

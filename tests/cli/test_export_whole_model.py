@@ -41,6 +41,12 @@ class Looped(Tagger):
 
 
 def make():
+    torch.manual_seed(0)
+    return Tagger(), lambda T, B: torch.randint(20, (T, B))
+
+
+def others():
+    torch.manual_seed(1)
     return Tagger(), lambda T, B: torch.randint(20, (T, B))
 
 
@@ -119,9 +125,35 @@ def test_dynamic_shapes_the_form_and_replacing_what_is_there(project: Path, run:
     assert done.code == 0, done.err
     manifest = json.loads((project / "out" / "manifest.json").read_text())
     assert (manifest["form"], manifest["opset"]) == ("scan", 20)
+    assert run("export", "rnn:4,8", "-o", "out").code == 0
+
+
+def test_the_folder_is_verified_against_its_factory(project: Path, run: Run) -> None:
+    again = ("verify", "out", "--against", "mine.models:make")
+    done = run("export", "mine.models:make", "-o", "out", "--trust-code", "--runtime", "onnx-reference")
+    assert "PASSED on onnx-reference" in done.out
     done = run("verify", "out")
     assert done.code == 3
-    assert "holds a whole model" in done.err
+    assert "a whole model, which only its torch model can judge" in done.err
+    assert "--against mine.models:make --trust-code" in done.err
+    done = run(*again)
+    assert done.code == 2
+    assert "--trust-code" in done.err
+    assert "imported" not in done.out
+    assert run(*again, "--trust-code", "--input-kind", "one-hot").code == 2
+    done = run(*again, "--trust-code", "--runtime", "onnxruntime-cpu", "--format", "json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out.partition("imported")[2])
+    assert {row["runtime"] for row in report["results"]} == {"onnxruntime-cpu"}
+    done = run("verify", "out/model.onnx", "--against", "mine.models:others", "--trust-code")
+    assert done.code == 1
+    assert "holds the weights of rnn" in done.out
+
+
+def test_runtimes_of_an_artifact_are_named_to_verify(run: Run) -> None:
+    done = run("export", "rnn:4,8", "-o", "out", "--runtime", "onnxruntime-cpu")
+    assert done.code == 2
+    assert "--runtime is for a whole model" in done.err
 
 
 def test_without_trust_nothing_is_imported(project: Path, run: Run) -> None:
@@ -142,7 +174,11 @@ def test_without_trust_nothing_is_imported(project: Path, run: Run) -> None:
         (("mine.models:none",), 3, r"raised AttributeError.*none"),
         (("mine.nothing:make",), 3, r"No module named 'mine\.nothing'"),
         (("mine.models:make", "--form", "module"), 2, r"no form 'module'"),
-        (("mine.models:make", "--prefix", "rnn"), 2, r"are for checkpoints"),
+        (("mine.models:make", "--prefix", "rnn"), 2, r"--prefix is for checkpoints"),
+        (("mine.models:make", "--time-first"), 2, r"--batch-first is for checkpoints"),
+        (("mine.models:make", "--lengths"), 2, r"--lengths is for checkpoints"),
+        (("mine.models:make", "--runtime", "torch"), 2, r"torch runs the weights of one network"),
+        (("rnn:4,8",), 2, r"--trust-code is for package\.module:factory"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

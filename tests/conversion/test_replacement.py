@@ -98,6 +98,13 @@ def test_every_argument_of_nn_rnn(form: str) -> None:
     assert_right(export(model, inputs[0], turned, {1: "B"}, form=form), model, *inputs[1])
 
 
+def test_a_model_that_is_an_rnn_itself_keeps_its_input_names() -> None:
+    model = nn.RNN(4, 8)
+    file = export(model, (sequence(), torch.rand(1, B, 8)), TIME, {1: "B"})
+    assert [value.name for value in file.graph.input] == ["input", "hx"]
+    assert_right(file, model, sequence(9, 2), torch.rand(1, 2, 8))
+
+
 @each_form
 def test_an_unbatched_sequence(form: str) -> None:
     model = Model(lambda self, x: self.rnn(x))
