@@ -61,30 +61,27 @@ def load_checkpoint(
     contents = read_contents(path)
     _refuse_unread(path, contents)
     part = choose_part(path.name, contents.tensors, prefix)
-    spec, notes = spec_of(path.name, contents, part, nonlinearity, batch_first)
+    weights, notes = weights_of(path.name, contents, part, nonlinearity, batch_first)
     if part.name:
         notes = (f"recurrent part {part.name!r}" + (f": {part.remark}" if part.remark else ""), *notes)
-    try:
-        weights = _weights_of(spec, part.tensors)
-    except SourceError as error:
-        raise SourceError(f"{path.name}: {error.args[0]}", error.hint) from None
     linear = _head(path, contents.tensors, head, weights) if head is not None else None
     if linear is not None:
-        read = "the output" if linear.weight.shape[1] == spec.num_directions * spec.hidden_size else "cat(x, h)"
+        width = weights.spec.num_directions * weights.spec.hidden_size
+        read = "the output" if linear.weight.shape[1] == width else "cat(x, h)"
         notes = (*notes, f"head {head!r}, {linear.weight.shape[1]} -> {len(linear.weight)}, reads {read}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     notes = (*notes, *contents.notes)
     return Checkpoint(weights, notes, {"name": path.name, "sha256": digest}, linear)
 
 
-def spec_of(
+def weights_of(
     file: str,
     contents: Contents,
     part: Part,
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
-) -> tuple[RNNSpec, tuple[str, ...]]:
-    """The network that a part is, and what had to be assumed or taken on somebody's word.
+) -> tuple[Weights, tuple[str, ...]]:
+    """The weights of a part, and what had to be assumed of the network or taken on somebody's word.
 
     Args:
         file: the file's name, for messages.
@@ -93,8 +90,35 @@ def spec_of(
         nonlinearity, batch_first: what the user says.
 
     Raises:
-        SourceError: the shapes make no network, or not the one that the file says.
+        SourceError: the shapes make no network, or not the one that the file says, or a value is not finite.
     """
+    spec, notes = _spec_of(file, contents, part, nonlinearity, batch_first)
+    try:
+        if "matrix_l0" in part.tensors:
+            return Weights.from_single_matrix(spec, part.tensors), notes
+        return Weights(spec, part.tensors), notes
+    except SourceError as error:
+        raise SourceError(f"{file}: {error.args[0]}", error.hint) from None
+
+
+def head_widths(spec: RNNSpec) -> tuple[int, ...]:
+    """What a head can read: D*H for the output, and with a single cell I+H for [x_t, h_(t-1)]."""
+    width = spec.num_directions * spec.hidden_size
+    return (width, spec.input_size + spec.hidden_size) if len(spec.cells()) == 1 else (width,)
+
+
+def save_weights(path: Path, weights: Weights, head: Head | None = None) -> None:
+    """Write a .safetensors file that says which network it is; deterministic. The head is called ``head``."""
+    from safetensors.numpy import save
+
+    metadata = {METADATA_KEY: json.dumps(weights.spec.to_dict(), sort_keys=True)}
+    tensors = dict(weights) | ({f"head.{name}": array for name, array in head._asdict().items()} if head else {})
+    path.write_bytes(save(tensors, metadata))  # save_file would make it readable for its owner alone
+
+
+def _spec_of(
+    file: str, contents: Contents, part: Part, nonlinearity: str | None, batch_first: bool | None
+) -> tuple[RNNSpec, tuple[str, ...]]:
     said = _said(file, contents, part)
     tensors = part.tensors
     matches = [match for match in map(PARAMETER.fullmatch, tensors) if match]
@@ -140,15 +164,6 @@ def spec_of(
     return _adjusted(spec, nonlinearity, batch_first), tuple(notes)
 
 
-def save_weights(path: Path, weights: Weights, head: Head | None = None) -> None:
-    """Write a .safetensors file that says which network it is; deterministic. The head is called ``head``."""
-    from safetensors.numpy import save
-
-    metadata = {METADATA_KEY: json.dumps(weights.spec.to_dict(), sort_keys=True)}
-    tensors = dict(weights) | ({f"head.{name}": array for name, array in head._asdict().items()} if head else {})
-    path.write_bytes(save(tensors, metadata))  # save_file would make it readable for its owner alone
-
-
 def _refuse_unread(path: Path, contents: Contents) -> None:
     """A recurrent part with a tensor of another type is not exported without that tensor."""
     named = {name: match for name in (*contents.tensors, *contents.refused) if (match := PARAMETER.fullmatch(name))}
@@ -159,10 +174,7 @@ def _refuse_unread(path: Path, contents: Contents) -> None:
 
 
 def _head(path: Path, tensors: Mapping[str, Any], key: str, weights: Weights) -> Head:
-    spec = weights.spec
-    widths = [spec.num_directions * spec.hidden_size]  # of the output
-    if len(spec.cells()) == 1:
-        widths.append(spec.input_size + spec.hidden_size)  # of [x_t, h_(t-1)]
+    spec, widths = weights.spec, head_widths(weights.spec)
     weight = tensors.get(f"{key}.weight")
     if weight is None or weight.ndim != 2:
         linear = [name.removesuffix(".weight") for name, tensor in tensors.items() if name.endswith(".weight")]
@@ -206,10 +218,3 @@ def _adjusted(spec: RNNSpec, nonlinearity: str | None, batch_first: bool | None)
     if nonlinearity is not None:
         spec = replace(spec, nonlinearity=nonlinearity)
     return spec if batch_first is None else replace(spec, batch_first=batch_first)
-
-
-def _weights_of(spec: RNNSpec, tensors: Mapping[str, Any]) -> Weights:
-    arrays = {name: np.asarray(tensor) for name, tensor in tensors.items()}
-    if any(name.startswith("matrix") for name in arrays):
-        return Weights.from_single_matrix(spec, arrays)
-    return Weights(spec, arrays)
