@@ -16,6 +16,7 @@ _HOME = {
     "SingleMatrixRNNCell": "module",
     "TwoMatrixRNN": "module",
     "Weights": "weights",
+    "describe": "pipeline",
     "export": "pipeline",
     "export_model": "whole_model.model_folder",
     "exporting": "conversion.replacement",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from rnn_export.module import TwoMatrixRNN as TwoMatrixRNN
     from rnn_export.module import from_torch as from_torch
     from rnn_export.module import to_torch as to_torch
+    from rnn_export.pipeline import describe as describe
     from rnn_export.pipeline import export as export
     from rnn_export.pipeline import verify as verify
     from rnn_export.recurrence import over_time as over_time
