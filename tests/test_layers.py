@@ -17,7 +17,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"spec", "registry"},
-    {"weights", "runtimes", "archives", "unpickling"},
+    {"weights", "runtimes", "archives", "unpickling", "sequences"},
     {"oracle", "rounding", "result", "module", "numpy_files", "torch_storages"},
     {"appeal", "worker", "torch_tensors", "cases"},
     {"residual", "child", "torch_tree"},
