@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_export.oracle import Trajectory, valid_steps
+from rnn_export.oracle import Trajectory, head_input, valid_steps
 from rnn_export.precision import judge_as_asked
 from rnn_export.residual import Residual
 from rnn_export.sequences import stretches
@@ -124,7 +124,8 @@ def judge(
         layers = [answers.output]
     found = _Found()
     if head is not None and answers.prediction is not None:
-        _judge_head(found, head, answers.output, answers.prediction, asked, lengths)
+        read = head_input(head, weights.spec, x, h_0, answers.output, lengths)
+        _judge_head(found, head, read, answers.prediction, asked, lengths)
     if layers is None:
         if found.code:
             return Judgement(found.code, found.detail, max_abs=max_abs, diverges=found.diverges)
@@ -205,13 +206,13 @@ def _last_step(
 def _judge_head(
     found: _Found,
     head: Head,
-    output: NDArray[np.floating],
+    read: NDArray[np.floating],
     prediction: NDArray[np.floating],
     asked: str,
     lengths: NDArray[np.integer] | None,
 ) -> None:
-    cell, start = head.as_cell(), np.zeros(prediction.shape[1:], prediction.dtype)
-    residual, precision = judge_as_asked(asked, cell, output, start, prediction, lengths=lengths)
+    cell, start = head.as_cell(), np.zeros((prediction.shape[1], 0), prediction.dtype)
+    residual, precision = judge_as_asked(asked, cell, read, start, prediction, lengths=lengths)
     found.add(residual, "the head", precision, asked, swallowed=False)
 
 

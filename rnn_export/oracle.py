@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_export.sequences import Sequence, empty_sequence, stretches
-from rnn_export.weights import Weights
+from rnn_export.spec import RNNSpec
+from rnn_export.weights import Head, Weights
 
 
 class Trajectory(NamedTuple):
@@ -75,3 +76,28 @@ def run_oracle(
                 h_n[index] = h
             layer_input = states
     return Trajectory(layer_input, h_n)
+
+
+def head_input(
+    head: Head,
+    spec: RNNSpec,
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    output: NDArray[np.floating],
+    lengths: NDArray[np.integer] | None = None,
+) -> NDArray[np.floating]:
+    """What a head reads: the output (T, B, D*H), or [x_t, h_(t-1)] (T, B, I+H), zeros past a sequence's end.
+
+    Args:
+        head: the Linear.
+        spec: the network that it belongs to.
+        x: (T, B, I).
+        h_0: (L*D, B, H).
+        output: (T, B, D*H), already zeros past a sequence's end.
+        lengths: (B,), each in 1..T; all T if absent.
+    """
+    if head.weight.shape[1] == spec.num_directions * spec.hidden_size:
+        return output
+    before = np.concatenate([h_0.astype(output.dtype), output])[: len(x)]
+    step = np.concatenate([x.astype(output.dtype), before], axis=2)
+    return np.where(valid_steps(len(x), x.shape[1], lengths)[..., None], step, output.dtype.type(0))

@@ -47,7 +47,7 @@ def _float16(values: Array) -> Array:
 
 def _int8(axis: int | None) -> Callable[[Array], Array]:
     def quantised(values: Array) -> Array:
-        largest = np.abs(values).max(axis=axis, keepdims=axis is not None)
+        largest = np.abs(values).max(axis=axis, keepdims=axis is not None, initial=0.0)
         scale = np.where(largest > 0, largest, 1.0) / 127
         return np.asarray(np.round(values / scale) * scale)
 

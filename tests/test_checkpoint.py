@@ -392,10 +392,13 @@ class TestRealCheckpoints:
         assert found.weights.spec == RNNSpec(3, 8, batch_first=True)
 
     @pytest.mark.parametrize("name", ["spro_legacy_tar_MIT.pt", "latifb_single_matrix_MIT.pth"])
-    def test_a_cell_without_recurrent_names_is_refused_in_one_sentence(self, name):
-        error = refused(REAL / name)
-        assert "holds no recurrent weights" in str(error)
-        assert error.exit_code == 3
+    def test_the_classic_cell_is_a_source_like_any_other(self, name):
+        found = load_checkpoint(REAL / name, head="i2o")
+        assert found.weights.spec == RNNSpec(52, 128, nonlinearity="identity")
+        assert found.head is not None
+        assert found.head.weight.shape == (18, 52 + 128)
+        assert found.notes[0] == "recurrent part 'i2h': h' = i2h(cat(x, h))"
+        assert "assumed no activation" in found.notes[1]
 
 
 def test_the_stored_networks_of_this_project_load():

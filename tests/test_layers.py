@@ -17,11 +17,12 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"spec", "registry"},
-    {"weights", "runtimes", "archives", "unpickling", "sequences"},
+    {"weights", "runtimes", "archives", "unpickling", "recurrent_parts", "sequences"},
     {"oracle", "rounding", "result", "module", "numpy_files", "torch_storages"},
     {"appeal", "worker", "torch_tensors", "cases"},
     {"residual", "child", "torch_tree"},
     {"precision", "canary", "torch_files"},
+    {"contents"},
     {"folder", "checkpoint", "forms", "environments"},
     {"artifact", "inspection", "judgement", "execution"},
     {"subject"},
