@@ -179,7 +179,8 @@ def case_from_file(path: Path, spec: RNNSpec, dtype: str, has_lengths: bool) -> 
     if "lengths" in arrays and not has_lengths:
         raise SourceError(f"{path.name} has lengths, but the model takes none", "Export it with --lengths")
     name = f"{path.name} T={T} B={B}"
-    return Case(name, x.astype(dtype), given["h_0"].astype(dtype), Check.STEPS, lengths if has_lengths else None)
+    x, h_0 = x.astype(dtype, copy=False), given["h_0"].astype(dtype, copy=False)
+    return Case(name, x, h_0, Check.STEPS, lengths if has_lengths else None)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

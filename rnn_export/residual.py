@@ -123,15 +123,15 @@ def _chunks(
         x, y, inside = x[::-1], y[::-1], inside[::-1]
     T, B, width = x.shape[0], x.shape[1], max(x.shape[2], y.shape[2])
     steps = max(1, min(CHUNK_STEPS, CHUNK_ELEMENTS // max(1, B * width)))
+    before = np.concatenate([np.zeros_like(inside[:1]), inside])
     states = y[..., : h_0.shape[1]]
     for start in range(0, T, steps):
         stop = min(start + steps, T)
         previous = np.empty((stop - start, B, h_0.shape[1]))
         previous[0] = h_0 if start == 0 else states[start - 1]
         previous[1:] = states[start : stop - 1]
-        before = np.concatenate([np.zeros_like(inside[:1]), inside])[start:stop]
         # In reverse a shorter sequence starts later: the step before its first one lies in the padding.
-        previous = np.where(before[..., None], previous, h_0[None])
+        previous = np.where(before[start:stop, :, None], previous, h_0[None])
         valid = inside[start:stop]
         inputs = np.where(valid[..., None], x[start:stop], 0)  # the padding may hold NaN
         yield start, (inputs.astype(np.float64), previous), y[start:stop].astype(np.float64), valid

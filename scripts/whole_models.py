@@ -33,7 +33,9 @@ VERSIONS = ("rnn-export", "torch", "onnx", "onnxscript", "onnxruntime")
 LIMIT = 160  # characters of somebody's reason
 PAGE = """# Whole models
 
-Made by `python scripts/whole_models.py -o docs/whole-models.md` with {versions}.
+Made by `python scripts/whole_models.py -o docs/whole-models.md` with
+{versions}.
+
 Each model is exported at T = 5 and B = 3, and its file is judged by `verify_model` on ONNX Runtime at three other
 lengths and batches, none of them the example's.
 
@@ -161,7 +163,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _finding(report: Report) -> str:
-    return next((_short(f"{row.case}: {row.detail}") for row in report.results if row.code), "")
+    # what ONNX Runtime raises goes on with the paths of its sources
+    found = (f"{row.case}: {row.detail.partition(' Status Message')[0]}" for row in report.results if row.code)
+    return _short(next(found, ""))
 
 
 def _short(text: str) -> str:

@@ -17,7 +17,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"spec", "registry", "recurrence"},
-    {"weights", "spectrum", "runtimes", "archives", "unpickling", "recurrent_parts"},
+    {"weights", "spectrum", "runtimes", "archives", "unpickling", "recurrent_parts", "sequences"},
     {"oracle", "rounding", "result", "module", "numpy_files", "torch_storages"},
     {"appeal", "worker", "torch_tensors", "cases", "conversion"},
     {"residual", "child", "torch_tree"},
