@@ -10,6 +10,7 @@ manifest.json            spec, form, opset, versions, and the sha256 of every ot
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -213,7 +214,8 @@ def _check_fields(path: Path, manifest: Mapping[str, Any]) -> None:
     if manifest.get("kind") == WHOLE_MODEL:
         source = manifest.get("source")
         named = source.get("factory") if isinstance(source, dict) else None
-        factory = named if isinstance(named, str) else "package.module:factory"
+        plain = isinstance(named, str) and re.fullmatch(r"[\w.]+:\w+", named)
+        factory = named if plain else "package.module:factory"
         raise ArtifactError(
             f"{path} holds a whole model, which only its torch model can judge",
             f"Add --against {factory} --trust-code, or call rnn_export.verify_model",

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -54,7 +54,8 @@ def made_by(source: str | None, trusted: bool, not_for_models: Mapping[str, obje
         return None
     if given := [name for name, value in not_for_models.items() if value is not None]:
         raise click.UsageError(f"--{given[0].replace('_', '-')} is for checkpoints, not for a whole model")
-    return load_factory(source, trusted=trusted)
+    with redirect_stdout(sys.stderr):  # what the user's code prints is talk; standard output is data
+        return load_factory(source, trusted=trusted)
 
 
 def console() -> "Console":

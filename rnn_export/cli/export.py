@@ -1,5 +1,7 @@
 """``rnn-export export``."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +73,7 @@ def _whole_model(made: "Made", output: Path, form: str, opset: int, runtimes: tu
     from rnn_export.report import print_report
     from rnn_export.whole_model.model_verdict import export_and_verify
 
-    with progress() as tell:
+    with progress() as tell, redirect_stdout(sys.stderr):
         report = export_and_verify(made, output, form=form, opset=opset, runtimes=runtimes, progress=tell)
     size = (output / "model.onnx").stat().st_size
     click.echo(f"{output}: {made.source}, form {form}, opset {opset}, model.onnx {size:,} bytes")

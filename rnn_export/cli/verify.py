@@ -1,7 +1,9 @@
 """``rnn-export verify``."""
 
 import json
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +85,7 @@ def command(
 
         truth = _truth(against, reading)
         check = partial(verify, artifact, against=truth, inputs=inputs, expect=expect, input_kind=input_kind)
-    with progress() as tell:
+    with progress() as tell, redirect_stdout(sys.stderr):
         report = check(runtimes=runtimes, require=require, timeout=timeout, strict=strict, progress=tell)
     if style == "json":
         console().print(json.dumps(report.to_dict(), indent=2, allow_nan=False))

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from rnn_export.errors import UsageError
-from rnn_export.whole_model.sizes import EXAMPLE_B, EXAMPLE_T, Inputs, Make, as_tuple, tensors
+from rnn_export.whole_model.sizes import EXAMPLE_B, EXAMPLE_T, Inputs, Make, as_tuple, made, tensors
 
 _ASK = "Give dynamic_shapes, or the inputs as a function of (T, B)"
 
@@ -45,10 +45,10 @@ def inputs_of(model: nn.Module, inputs: Any, dynamic_shapes: Any = None) -> Inpu
 def _probed(make: Make) -> Inputs:
     """The axes that change with T, and those that change with B; each way of changing has a name of its own."""
     T, B = EXAMPLE_T, EXAMPLE_B
-    example, longer, wider = (as_tuple(make(*size)) for size in ((T, B), (T + 2, B), (T, B + 1)))
+    example, longer, wider = (made(make, *size) for size in ((T, B), (T + 2, B), (T, B + 1)))
     names: dict[tuple[int, ...], str] = {}
     axes = []
-    for shapes in zip(*([tensor.shape for tensor in tensors(made)] for made in (example, longer, wider)), strict=True):
+    for shapes in zip(*([tensor.shape for tensor in tensors(one)] for one in (example, longer, wider)), strict=True):
         named = {}
         for axis, (size, with_t, with_b) in enumerate(zip(*shapes, strict=True)):
             letter = "T" if with_t != size else "B"

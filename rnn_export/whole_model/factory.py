@@ -46,7 +46,9 @@ def load_factory(source: str, *, trusted: bool) -> Made:
         sys.path.insert(0, "")
     try:
         made = getattr(import_module(module), name)()
-    except Exception as error:  # whatever code of the user's raises
+    except ModuleNotFoundError as error:
+        raise SourceError(f"{source} cannot be imported: {error}", "The current folder is looked at first") from error
+    except (Exception, SystemExit) as error:  # whatever code of the user's raises
         raise SourceError(f"{source} raised {type(error).__name__}: {error}") from error
     parts = made if isinstance(made, tuple) else (made,)
     if len(parts) not in (2, 3) or not isinstance(parts[0], nn.Module):

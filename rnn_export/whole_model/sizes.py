@@ -45,22 +45,31 @@ class Inputs:
     def at(self, sizes: Mapping[str, int], seed: int) -> tuple[Any, ...]:
         """Inputs of these sizes, with the example's kind of values."""
         if self._make is not None:
-            torch.manual_seed(seed)
-            return as_tuple(self._make(sizes.get("T", EXAMPLE_T), sizes.get("B", EXAMPLE_B)))
+            return made(self._make, sizes.get("T", EXAMPLE_T), sizes.get("B", EXAMPLE_B), seed)
         generator = torch.Generator().manual_seed(seed)
         leaves, layout = pytree.tree_flatten(self.example)
         axes = iter(self.axes)
-        made = [
+        resized = [
             _resized(leaf, next(axes), self.sizes, sizes, generator) if isinstance(leaf, Tensor) else leaf
             for leaf in leaves
         ]
-        inputs: tuple[Any, ...] = pytree.tree_unflatten(made, layout)
+        inputs: tuple[Any, ...] = pytree.tree_unflatten(resized, layout)
         return inputs
 
 
 def tensors(tree: Any) -> list[Tensor]:
     """The tensors of nested arguments or results, in the order in which ONNX lists them."""
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def made(make: Make, T: int, B: int, seed: int = 0) -> tuple[Any, ...]:
+    """What a function of (T, B) makes from that seed; the user's own random numbers go on as if nobody had asked."""
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        return as_tuple(make(T, B))
+    finally:
+        torch.set_rng_state(state)
 
 
 def as_tuple(inputs: Any) -> tuple[Any, ...]:

@@ -182,6 +182,13 @@ def test_a_fault_in_the_file_is_found(right, kind, fault, code: str, says: str, 
     assert re.search(says, found[code]), found[code]
 
 
+def test_random_numbers_go_on_as_if_nothing_had_been_verified(right) -> None:
+    model, inputs, folder = right(PooledClassifier)
+    state = torch.get_rng_state()
+    assert verify_model(model, inputs, folder).exit_code == 0
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_fault_outside_leaves_the_recurrent_parts_proved(right, tmp_path: Path) -> None:
     model, inputs, folder = right(PooledClassifier)
     file = onnx.load(folder / "model.onnx")
