@@ -19,10 +19,6 @@ from rnn_export.weights import Head, Weights
 
 METADATA_KEY = "rnn_export"  # one key only: safetensors does not keep the order of several
 _UNSEEN = ("nonlinearity", "batch_first")  # what no shape shows
-_ASSUMED = {
-    "tanh": "assumed tanh: a state_dict does not say which; --nonlinearity relu if it is relu",
-    "identity": "assumed no activation, as in the classic cell; --nonlinearity tanh or relu if there is one",
-}
 
 
 @dataclass(frozen=True)
@@ -64,23 +60,53 @@ def load_checkpoint(
         return Checkpoint(Weights.random(spec, seed), (f"random weights, seed {seed}",), {"name": source})
     path = Path(source)
     contents = read_contents(path)
+    _refuse_unread(path, contents)
     part = choose_part(path.name, contents.tensors, prefix)
-    said = _said(path, contents, part)
-    spec, notes = _spec_of(path, part, said, nonlinearity, batch_first)
+    weights, notes = weights_of(path.name, contents, part, nonlinearity, batch_first)
     if part.name:
         notes = (f"recurrent part {part.name!r}" + (f": {part.remark}" if part.remark else ""), *notes)
-    try:
-        weights = _weights_of(spec, part.tensors)
-    except SourceError as error:
-        raise SourceError(f"{path.name}: {error.args[0]}", error.hint) from None
     linear = _head(path, contents.tensors, head, weights) if head is not None else None
     if linear is not None:
-        read = "the output" if linear.weight.shape[1] == spec.num_directions * spec.hidden_size else "cat(x, h)"
+        width = weights.spec.num_directions * weights.spec.hidden_size
+        read = "the output" if linear.weight.shape[1] == width else "cat(x, h)"
         notes = (*notes, f"head {head!r}, {linear.weight.shape[1]} -> {len(linear.weight)}, reads {read}")
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     notes = (*notes, *contents.notes)
     return Checkpoint(weights, notes, {"name": path.name, "sha256": digest}, linear)
+
+
+def weights_of(
+    file: str,
+    contents: Contents,
+    part: Part,
+    nonlinearity: str | None = None,
+    batch_first: bool | None = None,
+) -> tuple[Weights, tuple[str, ...]]:
+    """The weights of a part, and what had to be assumed of the network or taken on somebody's word.
+
+    Args:
+        file: the file's name, for messages.
+        contents: what the file holds.
+        part: one of its recurrent parts, an RNN.
+        nonlinearity, batch_first: what the user says.
+
+    Raises:
+        SourceError: the shapes make no network, or not the one that the file says, or a value is not finite.
+    """
+    spec, notes = _spec_of(file, contents, part, nonlinearity, batch_first)
+    try:
+        if "matrix_l0" in part.tensors:
+            return Weights.from_single_matrix(spec, part.tensors), notes
+        return Weights(spec, part.tensors), notes
+    except SourceError as error:
+        raise SourceError(f"{file}: {error.args[0]}", error.hint) from None
+
+
+def head_widths(spec: RNNSpec) -> tuple[int, ...]:
+    """What a head can read: D*H for the output, and with a single cell I+H for [x_t, h_(t-1)]."""
+    width = spec.num_directions * spec.hidden_size
+    return (width, spec.input_size + spec.hidden_size) if len(spec.cells()) == 1 else (width,)
 
 
 def save_weights(path: Path, weights: Weights, head: Head | None = None) -> None:
@@ -90,11 +116,65 @@ def save_weights(path: Path, weights: Weights, head: Head | None = None) -> None
     write_safetensors(path, tensors, metadata)
 
 
+def _spec_of(
+    file: str, contents: Contents, part: Part, nonlinearity: str | None, batch_first: bool | None
+) -> tuple[RNNSpec, tuple[str, ...]]:
+    said = _said(file, contents, part)
+    tensors = part.tensors
+    matches = [match for match in map(PARAMETER.fullmatch, tensors) if match]
+    kinds = {match["kind"] for match in matches}
+    layers = 1 + max(int(match["layer"] or 0) for match in matches)
+    if layers > len(matches):  # or a name could ask for a billion layers
+        raise SourceError(f"{file}: a weight of layer {layers - 1} is there, but not those of every layer below")
+    single = "matrix" in kinds
+    first = next((tensors[name] for name in ("matrix_l0", "weight_ih_l0") if name in tensors), None)
+    if first is None:
+        raise SourceError(f"{file} has weight_hh but no weight_ih")
+    if first.ndim != 2:
+        raise SourceError(f"{file}: the weights of the first layer have {first.ndim} axes, not 2")
+    width = first.shape[1] - first.shape[0] if single else first.shape[1]
+    if width < 1:
+        raise SourceError(f"{file}: matrix_l0 has shape {first.shape}, which leaves no input columns")
+    spec = RNNSpec(
+        width,
+        first.shape[0],
+        layers,
+        said.fields.get("nonlinearity", part.nonlinearity),
+        bool(kinds & {"bias", "bias_ih"}),
+        said.fields.get("batch_first", False),
+        any(match["reverse"] for match in matches),
+    )
+    for name, value in said.fields.items():
+        if getattr(spec, name) != value:
+            claim = f"its {name} is {value}" if said.by else f"it holds {RNNSpec(**said.fields)}"
+            raise SourceError(f"{file} says that {claim}, but its tensors make {spec}")
+    notes = []
+    if said.by and (told := [f"{name} {said.fields[name]}" for name in _UNSEEN if name in said.fields]):
+        notes.append(f"{' and '.join(told)}: the pickled {said.by} says so")
+    activation = "no activation" if part.nonlinearity == "identity" else part.nonlinearity
+    answers = (nonlinearity or said.fields.get("nonlinearity"), said.fields.get("batch_first", batch_first))
+    questions = (("--nonlinearity", activation, answers[0]), ("--batch-first", "time first", answers[1]))
+    if unsaid := [(option, word) for option, word, answer in questions if answer is None]:
+        options, guesses = (" and ".join(each) for each in zip(*unsaid, strict=True))
+        notes.append(f"assumed {guesses}, which the file does not say; else {options}")
+    for name, asked in zip(_UNSEEN, (nonlinearity, batch_first), strict=True):
+        if asked is not None and said.fields.get(name, asked) != asked:
+            wanted = asked if isinstance(asked, str) else f"{name} {asked}"
+            notes.append(f"{wanted} as asked, although {file} says {said.fields[name]}")
+    return _adjusted(spec, nonlinearity, batch_first), tuple(notes)
+
+
+def _refuse_unread(path: Path, contents: Contents) -> None:
+    """A recurrent part with a tensor of another type is not exported without that tensor."""
+    named = {name: match for name in (*contents.tensors, *contents.refused) if (match := PARAMETER.fullmatch(name))}
+    recurrent = {match["prefix"] for match in named.values() if match["kind"] in ("weight_hh", "matrix")}
+    for name, reason in contents.refused.items():
+        if name in named and named[name]["prefix"] in recurrent:
+            raise SourceError(f"{path.name}: {name} {reason}", "Convert it: tensor.float()")
+
+
 def _head(path: Path, tensors: Mapping[str, Any], key: str, weights: Weights) -> Head:
-    spec = weights.spec
-    widths = [spec.num_directions * spec.hidden_size]  # of the output
-    if len(spec.cells()) == 1:
-        widths.append(spec.input_size + spec.hidden_size)  # of [x_t, h_(t-1)]
+    spec, widths = weights.spec, head_widths(weights.spec)
     weight = tensors.get(f"{key}.weight")
     if weight is None or weight.ndim != 2:
         linear = [name.removesuffix(".weight") for name, tensor in tensors.items() if name.endswith(".weight")]
@@ -121,12 +201,12 @@ class _Said(NamedTuple):
     by: str
 
 
-def _said(path: Path, contents: Contents, part: Part) -> _Said:
+def _said(file: str, contents: Contents, part: Part) -> _Said:
     if METADATA_KEY in contents.metadata:  # written by this package
         try:
             known = RNNSpec.from_dict(json.loads(contents.metadata[METADATA_KEY]))
         except (ValueError, TypeError, RecursionError, RnnExportError) as error:
-            raise SourceError(f"the {METADATA_KEY} metadata of {path.name} is not a spec: {error}") from None
+            raise SourceError(f"the {METADATA_KEY} metadata of {file} is not a spec: {error}") from None
         return _Said(known.to_dict(), "")
     module = contents.modules.get(part.name)
     if module is None:
@@ -135,61 +215,7 @@ def _said(path: Path, contents: Contents, part: Part) -> _Said:
     return _Said({name: value for name in names if (value := getattr(module, name)) is not None}, module.maker)
 
 
-def _spec_of(
-    path: Path,
-    part: Part,
-    said: _Said,
-    nonlinearity: str | None,
-    batch_first: bool | None,
-) -> tuple[RNNSpec, tuple[str, ...]]:
-    tensors = part.tensors
-    matches = [match for match in map(PARAMETER.fullmatch, tensors) if match]
-    kinds = {match["kind"] for match in matches}
-    layers = 1 + max(int(match["layer"] or 0) for match in matches)
-    if layers > len(matches):  # or a name could ask for a billion layers
-        raise SourceError(f"{path.name}: a weight of layer {layers - 1} is there, but not those of every layer below")
-    single = "matrix" in kinds
-    first = next((tensors[name] for name in ("matrix_l0", "weight_ih_l0") if name in tensors), None)
-    if first is None:
-        raise SourceError(f"{path.name} has weight_hh but no weight_ih")
-    if first.ndim != 2:
-        raise SourceError(f"{path.name}: the weights of the first layer have {first.ndim} axes, not 2")
-    width = first.shape[1] - first.shape[0] if single else first.shape[1]
-    if width < 1:
-        raise SourceError(f"{path.name}: matrix_l0 has shape {first.shape}, which leaves no input columns")
-    spec = RNNSpec(
-        width,
-        first.shape[0],
-        layers,
-        said.fields.get("nonlinearity", part.nonlinearity),
-        bool(kinds & {"bias", "bias_ih"}),
-        said.fields.get("batch_first", False),
-        any(match["reverse"] for match in matches),
-    )
-    for name, value in said.fields.items():
-        if getattr(spec, name) != value:
-            claim = f"its {name} is {value}" if said.by else f"it holds {RNNSpec(**said.fields)}"
-            raise SourceError(f"{path.name} says that {claim}, but its tensors make {spec}")
-    notes = []
-    if said.by and (told := [f"{name} {said.fields[name]}" for name in _UNSEEN if name in said.fields]):
-        notes.append(f"{' and '.join(told)}: the pickled {said.by} says so")
-    if nonlinearity is None and "nonlinearity" not in said.fields:
-        notes.append(_ASSUMED[part.nonlinearity])
-    for name, asked in zip(_UNSEEN, (nonlinearity, batch_first), strict=True):
-        if asked is not None and said.fields.get(name, asked) != asked:
-            wanted = asked if isinstance(asked, str) else f"{name} {asked}"
-            notes.append(f"{wanted} as asked, although {path.name} says {said.fields[name]}")
-    return _adjusted(spec, nonlinearity, batch_first), tuple(notes)
-
-
 def _adjusted(spec: RNNSpec, nonlinearity: str | None, batch_first: bool | None) -> RNNSpec:
     if nonlinearity is not None:
         spec = replace(spec, nonlinearity=nonlinearity)
     return spec if batch_first is None else replace(spec, batch_first=batch_first)
-
-
-def _weights_of(spec: RNNSpec, tensors: Mapping[str, Any]) -> Weights:
-    arrays = {name: np.asarray(tensor) for name, tensor in tensors.items()}
-    if any(name.startswith("matrix") for name in arrays):
-        return Weights.from_single_matrix(spec, arrays)
-    return Weights(spec, arrays)

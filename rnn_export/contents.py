@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from rnn_export.errors import SourceError
 from rnn_export.numpy_files import read_npz
-from rnn_export.recurrent_parts import PARAMETER
 from rnn_export.safetensors_files import read_safetensors
 from rnn_export.spec import SPEC_SYNTAX
 from rnn_export.torch_files import SAVE_AGAIN, read_torch_file
@@ -19,13 +18,18 @@ _NOT_FLOAT = "is not float32 or float64"
 
 
 class Contents(NamedTuple):
-    """What a file holds: what can be exported, and why the rest of its tensors cannot."""
+    """What a file holds: what can be exported, and why the rest of its tensors cannot.
 
+    ``format`` is the file's, and ``names`` what an unpickler would have imported to read it.
+    """
+
+    format: str
     tensors: Mapping[str, Any]
     refused: Mapping[str, str] = MappingProxyType({})
     metadata: Mapping[str, str] = MappingProxyType({})
     modules: Mapping[str, RecurrentModule] = MappingProxyType({})
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def read_contents(path: Path) -> Contents:
@@ -41,34 +45,29 @@ def read_contents(path: Path) -> Contents:
         raise SourceError(
             f"{path} is not a .safetensors, .pt, .pth or .npz file", f"A random network is written {SPEC_SYNTAX}"
         )
-    contents = readers[path.suffix](path)
-    named = {name: match for name in (*contents.tensors, *contents.refused) if (match := PARAMETER.fullmatch(name))}
-    recurrent = {match["prefix"] for match in named.values() if match["kind"] in ("weight_hh", "matrix")}
-    for name, reason in contents.refused.items():
-        if name in named and named[name]["prefix"] in recurrent:
-            raise SourceError(f"{path.name}: {name} {reason}", "Convert it: tensor.float()")
-    return contents
+    return readers[path.suffix](path)
 
 
 def _read_safetensors(path: Path) -> Contents:
     file = read_safetensors(path)
-    return Contents(file.tensors, dict.fromkeys(file.others, _NOT_FLOAT), file.metadata)
+    return Contents("safetensors", file.tensors, dict.fromkeys(file.others, _NOT_FLOAT), file.metadata)
 
 
 def _read_torch(path: Path) -> Contents:
     file = read_torch_file(path)
     if not file.tensors and not file.remarks:
         raise SourceError(f"{path} holds no tensors", SAVE_AGAIN)
-    contents = _floats(file.tensors)
+    contents = _floats(file.format, file.tensors)
     tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in file.remarks}
     unread = {name: _NOT_FLOAT if name in file.tensors else remark for name, remark in file.remarks.items()}
-    return Contents(tensors, {**contents.refused, **unread}, modules=file.modules, notes=file.notes)
+    refused = {**contents.refused, **unread}
+    return Contents(file.format, tensors, refused, modules=file.modules, notes=file.notes, names=file.names)
 
 
 def _read_npz(path: Path) -> Contents:
-    return _floats(read_npz(path))
+    return _floats("npz", read_npz(path))
 
 
-def _floats(arrays: Mapping[str, Any]) -> Contents:
+def _floats(layout: str, arrays: Mapping[str, Any]) -> Contents:
     tensors = {name: array for name, array in arrays.items() if array is not None and array.dtype.name in FLOATS}
-    return Contents(tensors, {name: _NOT_FLOAT for name in arrays if name not in tensors})
+    return Contents(layout, tensors, {name: _NOT_FLOAT for name in arrays if name not in tensors})

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ _TYPES = {"F32": "float32", "F64": "float64"}
 _COPY_AGAIN = "It is damaged or incomplete; copy it again"
 
 
-class StoredTensor(NamedTuple):
+@dataclass(frozen=True)
+class StoredTensor:
     """A tensor that stays in its file until numpy is asked for it."""
 
     path: Path
@@ -28,14 +30,25 @@ class StoredTensor(NamedTuple):
     def ndim(self) -> int:
         return len(self.shape)
 
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        array: NDArray[Any] = np.asarray(self)[key]
+        return array
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """A read-only array of its own.
 
         Raises:
             SourceError: the file became shorter.
         """
-        array = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.offset)
-        if array.size < math.prod(self.shape):
+        array = np.fromfile(self.path, self.dtype, self.size, offset=self.offset)
+        if array.size < self.size:
             raise SourceError(f"{self.path} was changed while it was read", "Run it again")
         array.flags.writeable = False
         return array.reshape(self.shape).astype(dtype or self.dtype.newbyteorder("="), copy=False)

@@ -64,7 +64,8 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         self.spec = spec
         self._arrays: dict[str, NDArray[np.floating]] = {}
         for name, shape in shapes.items():
-            array = arrays[name] if _can_be_kept(arrays[name]) else np.array(arrays[name], order="C")
+            array = np.asarray(arrays[name])
+            array = array if _can_be_kept(array) else np.array(array, order="C")
             array = array.astype(array.dtype.newbyteorder("="), copy=False)
             if array.shape != shape:
                 raise SourceError(f"{name} has shape {array.shape}, but {spec} needs {shape}")
@@ -128,7 +129,7 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             names = [f"matrix{end}"] + ([f"bias{end}"] if spec.bias else [])
             if missing := [name for name in names if name not in arrays]:
                 raise SourceError(f"{spec} in single-matrix form needs {missing[0]}, which is missing")
-            matrix = arrays[f"matrix{end}"]
+            matrix = np.asarray(arrays[f"matrix{end}"])
             if matrix.shape != (spec.hidden_size, width + spec.hidden_size):
                 needed = (spec.hidden_size, width + spec.hidden_size)
                 raise SourceError(f"matrix{end} has shape {matrix.shape}, but {spec} needs {needed}")

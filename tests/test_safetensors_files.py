@@ -36,6 +36,7 @@ def test_what_the_package_writes_is_read_bit_for_bit(tmp_path):
         assert (tensor.shape, tensor.ndim, tensor.dtype) == (array.shape, array.ndim, array.dtype)
         assert np.asarray(tensor).tobytes() == array.tobytes()
         assert not np.asarray(tensor).flags.writeable
+        assert (len(tensor), tensor.size, tensor[:1].tobytes()) == (len(array), array.size, array[:1].tobytes())
         assert np.asarray(tensor, np.float64).dtype == np.float64
 
 
