@@ -1,6 +1,7 @@
 """What an ONNX file itself says: its signature, its weights, its layers, and axes that only look dynamic."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
 
 _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+LARGEST_FIXED = 2**24  # numbers: 64 MiB in float32, in each of the cases
 RECURRENT = ("RNN", "Scan", "Loop")
 
 
@@ -113,6 +115,7 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
         if value is not None and (shape := _dims(value)) and (len(shape) != 3 or shape[2] not in (None, width)):
             raise ArtifactError(f"{value.name} has shape {shape}, but {spec} has 3 axes that end with {width}")
     T, B = (dims[1], dims[0]) if spec.batch_first else (dims[0], dims[1])
+    _check_fixed_sizes(x.name, T, B, max(spec.input_size, D * H))
     return Signature(
         input=x.name,
         h_0=h_0.name if h_0 is not None else None,
@@ -124,6 +127,17 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
         fixed_T=T,
         fixed_B=B,
     )
+
+
+def _check_fixed_sizes(name: str, T: int | None, B: int | None, width: int) -> None:
+    """A file may declare any number, and every case would be made of that size."""
+    fixed = {what: size for what, size in (("length", T), ("batch size", B)) if size is not None}
+    said = " and ".join(f"the fixed {what} {size:,}" for what, size in fixed.items())
+    if any(size < 1 for size in fixed.values()):
+        raise ArtifactError(f"the input {name} has {said}", "Export it with dynamic axes")
+    if fixed and math.prod(fixed.values()) * width > LARGEST_FIXED:
+        limit = f"more than {LARGEST_FIXED:,} numbers in every case"
+        raise ArtifactError(f"the input {name} has {said}: {limit}", "Export it with dynamic axes")
 
 
 def weight_tensors(model: onnx.ModelProto, folder: Path | None = None) -> dict[str, NDArray[Any]]:
