@@ -38,7 +38,7 @@ def load_factory(source: str, *, trusted: bool) -> Made:
         SourceError: it cannot be imported, raises, or returns something else.
     """
     if not trusted:
-        raise UsageError(f"{source} is code, and an export runs it", "Add --trust-code if you trust it")
+        raise UsageError(f"{source} is code, and importing it runs it", "Add --trust-code if you trust it")
     from torch import nn
 
     module, _, name = source.partition(":")

@@ -16,7 +16,7 @@ from rnn_export.errors import ArtifactError
 from rnn_export.folder import replace_folder
 from rnn_export.forms._tidy import tidy
 from rnn_export.forms.module import quiet
-from rnn_export.whole_model.sizes import inputs_of
+from rnn_export.whole_model.dynamic_axes import inputs_of
 from rnn_export.whole_model.truth import evaluating
 
 

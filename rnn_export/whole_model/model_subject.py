@@ -13,8 +13,10 @@ from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.module import SingleMatrixRNN, TwoMatrixRNN, from_torch
 from rnn_export.spec import suffix
 from rnn_export.weights import Weights
-from rnn_export.whole_model.parts import ModelCell, Part, cells_of, constants_of, instrument
-from rnn_export.whole_model.sizes import Inputs, inputs_of, tensors
+from rnn_export.whole_model.dynamic_axes import inputs_of
+from rnn_export.whole_model.parts import Part, constants_of, instrument
+from rnn_export.whole_model.recognition import ModelCell, cells_of
+from rnn_export.whole_model.sizes import Inputs, tensors
 from rnn_export.whole_model.truth import Expected, Truth, evaluating
 
 

@@ -26,7 +26,8 @@ from rnn_export.session import COPIES
 from rnn_export.whole_model.factory import Made
 from rnn_export.whole_model.model_folder import export_model, model_file
 from rnn_export.whole_model.model_subject import ModelCase, ModelSubject
-from rnn_export.whole_model.parts import judge_part, recognise, same_cell
+from rnn_export.whole_model.parts import judge_part
+from rnn_export.whole_model.recognition import recognise, same_cell
 from rnn_export.whole_model.truth import compare
 
 Progress = Callable[[str, int, int], None]  # (runtime, cases done, cases in all)

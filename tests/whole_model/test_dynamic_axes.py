@@ -9,7 +9,7 @@ from torch.export import Dim
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_export.errors import UsageError
-from rnn_export.whole_model.sizes import inputs_of
+from rnn_export.whole_model.dynamic_axes import inputs_of
 
 X, IDS, LENGTHS = torch.randn(5, 3, 6), torch.randint(20, (5, 3)), torch.tensor([5, 2, 3])
 TIME = {0: "T", 1: "B"}
