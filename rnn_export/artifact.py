@@ -1,6 +1,7 @@
 """The artifact: a folder with the model, golden data, the weights, and a manifest that binds them.
 
 model.onnx               the network in one form
+model.onnx.data          its weights, where they are too large for one file
 test_data_set_N/         golden inputs and outputs, in the layout of ONNX's backend tests
 data.json                the tolerances that onnx.backend.test applies to them
 weights.safetensors      the weights under torch's names, and the spec
@@ -24,6 +25,7 @@ import numpy as np
 from rnn_export.checkpoint import Checkpoint, load_checkpoint, save_weights
 from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.folder import heal, replace_folder
+from rnn_export.forms import constants_of
 from rnn_export.oracle import head_input, run_oracle
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
@@ -136,7 +138,7 @@ def write_artifact(
     }
 
     def fill(folder: Path) -> None:
-        (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+        _write_model(folder, model, constants_of(form, weights, head))
         save_weights(folder / "weights.safetensors", weights, head)
         _write_golden(folder, weights, head, lengths)
         files = {_relative(file, folder): _sha256(file) for file in _files(folder)}
@@ -145,6 +147,18 @@ def write_artifact(
     place = Path(os.path.realpath(path))  # before the rename: it may be the folder that one stands in
     replace_folder(place, fill, is_artifact)
     return Artifact.load(place)
+
+
+def _write_model(folder: Path, model: "onnx.ModelProto", constants: Mapping[str, Any]) -> None:
+    import onnx
+
+    from rnn_export.forms._external import declared, write_data
+
+    file = folder / "model.onnx"
+    file.write_bytes(model.SerializeToString(deterministic=True))
+    if declared(model):
+        write_data(folder, model, constants)
+        onnx.checker.check_model(str(file), full_check=True)
 
 
 def _write_golden(folder: Path, weights: Weights, head: Head | None, takes_lengths: bool) -> None:

@@ -65,7 +65,8 @@ class Session:
             return
         assert self._child is not None
         try:
-            self._child.prepare(self.subject.instrumented)
+            with self.subject.showing_layers() as folder:
+                self._child.prepare(folder)
             self._shows_layers = True
         except Failure:  # the layers are had step by step then, or the network is judged end to end
             if not self._child.alive:

@@ -16,9 +16,9 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # Each line may import the lines above it. A folder counts as one: within it, files import as they like.
 LAYERS = [
     {"errors"},
-    {"spec", "registry", "recurrence"},
+    {"spec", "registry", "recurrence", "blocks"},
     {"weights", "spectrum", "runtimes", "archives", "unpickling", "recurrent_parts", "sequences"},
-    {"oracle", "rounding", "result", "module", "numpy_files", "torch_storages"},
+    {"oracle", "rounding", "result", "module", "numpy_files", "safetensors_files", "torch_storages"},
     {"appeal", "worker", "torch_tensors", "cases", "conversion"},
     {"residual", "child", "torch_tree"},
     {"precision", "canary", "torch_files"},

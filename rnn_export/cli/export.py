@@ -63,8 +63,9 @@ def command(
     for note in checkpoint.notes:
         say(f"note: {note}")
     artifact = export(checkpoint, output, form=form or "scan", opset=opset, lengths=lengths)
-    size = artifact.model_path.stat().st_size
-    click.echo(f"{output}: {artifact.spec}, form {artifact.form}, opset {opset}, model.onnx {size:,} bytes")
+    sizes = {file.name: file.stat().st_size for file in sorted(artifact.path.glob("model.onnx*"))}
+    listed = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
+    click.echo(f"{output}: {artifact.spec}, form {artifact.form}, opset {opset}, {listed}")
     say(f"next: rnn-export verify {output}")
     return 0
 
