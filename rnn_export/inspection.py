@@ -201,7 +201,7 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
         shown = [LayerOutput(node.output[0], index, None) for index, node in enumerate(rnns)]
     elif len(scans) == len(spec.cells()) and not rnns and (order := _cells_in_order(model.graph, scans, spec)):
         for node, (layer, direction) in zip(order, spec.cells(), strict=True):
-            flipped = direction == 1 and not _runs_in_reverse(node)
+            flipped = direction == 1 and not runs_in_reverse(node)
             shown.append(LayerOutput(node.output[-1], layer, direction, flipped))
     if not shown or any(not value.name for value in shown):
         return None
@@ -266,7 +266,8 @@ def _cells_in_order(graph: onnx.GraphProto, scans: list[onnx.NodeProto], spec: R
     return [rows[row] for row in sorted(rows)] if sorted(rows) == list(range(len(scans))) else None
 
 
-def _runs_in_reverse(node: onnx.NodeProto) -> bool:
+def runs_in_reverse(node: onnx.NodeProto) -> bool:
+    """Whether a Scan writes its output from the end."""
     return any(item.name == "scan_output_directions" and list(item.ints)[-1:] == [1] for item in node.attribute)
 
 
