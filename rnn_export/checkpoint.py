@@ -12,19 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnn_export.element_types import FLOATS
 from rnn_export.errors import RnnExportError, SourceError
 from rnn_export.numpy_files import read_npz
 from rnn_export.spec import SPEC_SYNTAX, RNNSpec, parse_spec
 from rnn_export.torch_files import SAVE_AGAIN, read_torch_file
 from rnn_export.torch_tree import RecurrentModule
-from rnn_export.weights import FLOATS, Head, Weights
+from rnn_export.weights import Head, Weights
 
 METADATA_KEY = "rnn_export"  # one key only: safetensors does not keep the order of several
 _PARAMETER = re.compile(
     r"(?P<prefix>(?:.*\.)?)(?P<kind>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh|matrix|bias)"
     r"(?:_l(?P<layer>[0-9]{1,4})(?P<reverse>_reverse)?)?"
 )
-_NOT_FLOAT = "is not float32 or float64"
+_NOT_FLOAT = f"is not {', '.join(FLOATS[:-1])} or {FLOATS[-1]}"
+_SAFETENSORS_FLOATS = ("F32", "F64", "F16", "BF16")
 _UNSEEN = ("nonlinearity", "batch_first")  # what no shape shows
 _GATES = {4: "an LSTM", 3: "a GRU"}  # rows of weight_hh / hidden_size
 
@@ -35,8 +37,24 @@ class Checkpoint:
 
     weights: Weights
     notes: tuple[str, ...]
-    source: Mapping[str, str]  # name, and sha256 where it is a file
+    source: Mapping[str, str]  # name, and sha256 where it is a file; dtype where it was converted
     head: Head | None = None
+
+    def converted(self, dtype: str | None) -> "Checkpoint":
+        """The network in another type, every weight rounded to nearest; itself where that is its type or None.
+
+        Raises:
+            SourceError: no such type, or a weight is too large for it.
+        """
+        own = self.weights.dtype.name
+        if dtype in (None, own):
+            return self
+        if dtype not in FLOATS:
+            raise SourceError(f"{dtype!r} is no type of a network", f"Choose {', '.join(FLOATS)}")
+        weights, head = self.weights.converted(dtype), self.head and self.head.converted(dtype)
+        how = "exactly" if np.can_cast(own, dtype) else "each rounded to nearest"
+        note = f"{own} weights converted to {dtype}, {how}"
+        return Checkpoint(weights, (*self.notes, note), {**self.source, "dtype": own}, head)
 
 
 def load_checkpoint(
@@ -133,7 +151,7 @@ def _read_safetensors(path: Path) -> _Contents:
     try:
         with safe_open(path, framework="np") as file:
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-            tensors = {name: file.get_tensor(name) for name, kind in kinds.items() if kind in ("F32", "F64")}
+            tensors = {name: file.get_tensor(name) for name, kind in kinds.items() if kind in _SAFETENSORS_FLOATS}
             refused = {name: _NOT_FLOAT for name in kinds if name not in tensors}
             return _Contents(tensors, refused, file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
@@ -145,9 +163,7 @@ def _read_torch(path: Path) -> _Contents:
     if not file.tensors and not file.remarks:
         raise SourceError(f"{path} holds no tensors", SAVE_AGAIN)
     contents = _floats(file.tensors)
-    tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in file.remarks}
-    unread = {name: _NOT_FLOAT if name in file.tensors else remark for name, remark in file.remarks.items()}
-    return _Contents(tensors, {**contents.refused, **unread}, modules=file.modules, notes=file.notes)
+    return _Contents(contents.tensors, {**contents.refused, **file.remarks}, modules=file.modules, notes=file.notes)
 
 
 def _read_npz(path: Path) -> _Contents:

@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
+from rnn_export.element_types import FLOATS
 from rnn_export.errors import ArtifactError
 from rnn_export.forms import FORMS, Form, constants_of
 from rnn_export.forms._tidy import graphs
@@ -123,7 +124,7 @@ def weight_tensors(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     for graph in graphs(model.graph):
         for name, array in _constants(graph):
-            if np.issubdtype(array.dtype, np.floating) and array.ndim:
+            if array.dtype.name in FLOATS and array.ndim:
                 found[name if name not in found else f"{name} (again)"] = array
     return found
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from rnn_export.oracle import Trajectory, valid_steps
 from rnn_export.precision import judge_as_asked
 from rnn_export.residual import Residual
+from rnn_export.rounding import ARITHMETICS
 from rnn_export.spec import NONLINEARITIES
 from rnn_export.weights import Cell, Head, Weights
 
-INCOMPARABLE = 2.0**-10  # of the largest output
+INCOMPARABLE, INCOMPARABLE_ROUNDINGS = 2.0**-10, 16  # of the largest output; in coarse types so many roundings
 RATIO_GATE = 8.0  # end to end, where no residual could be measured
 TEN_BIT = ("TF32", "10-bit (TF32, float16)")
 
@@ -107,10 +108,12 @@ def judge(
         h_0: (L*D, B, H).
         answers: what the runtime answered.
         truth: the float64 oracle on the same input.
-        asked: the precision that the row asks for.
+        asked: the precision that the row asks for: TF32, or else the weights' own type.
         lengths: (B,), each in 1..T; past a sequence's end the output must be exactly 0.
         head: the Linear that made ``answers.prediction``.
     """
+    if asked != "TF32":
+        asked = weights.dtype.name
     inside = valid_steps(len(x), x.shape[1], lengths)
     if answers.output[~inside].any():  # NaN counts as something
         return Judgement("padding", "past the end of a sequence the output is not 0")
@@ -264,8 +267,9 @@ def _incomparable_from(output: NDArray[np.floating], truth: NDArray[np.float64])
     """The first step that is off by more than a thousandth of the largest output: rounding was amplified."""
     if not output.size:
         return None
+    share = max(INCOMPARABLE, INCOMPARABLE_ROUNDINGS * ARITHMETICS[output.dtype.name].unit_roundoff)
     with np.errstate(invalid="ignore"):
-        off = np.abs(output - truth).max(axis=(1, 2)) > INCOMPARABLE * np.abs(truth).max()
+        off = np.abs(output - truth).max(axis=(1, 2)) > share * np.abs(truth).max()
     return int(off.argmax()) if off.any() else None
 
 
@@ -275,7 +279,7 @@ def ratio_to_torch(
     """max_abs over torch's own error on the same input, at least one rounding of the largest output."""
     if max_abs is None or torch_error is None or truth is None:
         return None
-    u = 2.0**-53 if weights.dtype == np.float64 else 2.0**-24
+    u = ARITHMETICS[weights.dtype.name].unit_roundoff
     floor = max(torch_error, u * float(np.abs(truth.output).max(initial=0.0)))
     if floor == 0.0:
         return 0.0 if max_abs == 0.0 else float("inf")

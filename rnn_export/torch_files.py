@@ -27,8 +27,8 @@ class TorchFile:
     """What a file of ``torch.save`` holds.
 
     ``tensors`` are read-only views of the file's bytes, named as ``state_dict`` names them. ``modules`` is what
-    pickled recurrent modules say, by the name of the module. ``remarks`` says of single tensors that bfloat16 was
-    widened to float32, or why a tensor was not read and is missing from ``tensors``. ``notes`` are about the file.
+    pickled recurrent modules say, by the name of the module. ``remarks`` says why a tensor was not read and is
+    missing from ``tensors``. ``notes`` are about the file.
     """
 
     tensors: Mapping[str, NDArray[Any]]

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_export.element_types import FLOATS, rounded
 from rnn_export.errors import SourceError
 from rnn_export.spec import RNNSpec, suffix
 
-FLOATS = ("float32", "float64")
 RANDOM_LIMIT = 2**28  # 1 GiB in float32: a spec is for trying things out
 
 
@@ -30,6 +30,10 @@ class Head(NamedTuple):
     weight: NDArray[np.floating]  # (O, D*H)
     bias: NDArray[np.floating]  # (O,)
 
+    def converted(self, dtype: str) -> "Head":
+        """The Linear in another type; raises SourceError where it is too large for it."""
+        return Head(*(_converted(f"the head's {name}", array, dtype) for name, array in self._asdict().items()))
+
     def as_cell(self) -> Cell:
         """The same product as a recurrent layer without recurrence, for the judge of steps."""
         nothing = np.zeros((len(self.weight), len(self.weight)), self.weight.dtype)
@@ -41,7 +45,7 @@ class Weights(Mapping[str, NDArray[np.floating]]):
 
     Args:
         spec: the network.
-        arrays: one array per name of ``spec.weight_shapes()``, all float32 or all float64.
+        arrays: one array per name of ``spec.weight_shapes()``, all of one type of ``FLOATS``.
 
     Raises:
         SourceError: a name is missing or unknown, a shape or type is wrong, or a value is not finite.
@@ -56,7 +60,7 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         if len(types := {arrays[name].dtype.name for name in shapes}) > 1:
             raise SourceError(f"the weights mix {' and '.join(sorted(types))}", "Convert them to one type")
         if (found := types.pop()) not in FLOATS:
-            raise SourceError(f"the weights are {found}", "Convert them to float32 or float64")
+            raise SourceError(f"the weights are {found}", f"Convert them to one of {', '.join(FLOATS)}")
         self.spec = spec
         self._arrays: dict[str, NDArray[np.floating]] = {}
         for name, shape in shapes.items():
@@ -81,6 +85,14 @@ class Weights(Mapping[str, NDArray[np.floating]]):
     @property
     def dtype(self) -> np.dtype[np.floating]:
         return self["weight_ih_l0"].dtype
+
+    def converted(self, dtype: str) -> "Weights":
+        """The network in another type, every weight rounded to nearest.
+
+        Raises:
+            SourceError: a weight is too large for the type.
+        """
+        return Weights(self.spec, {name: _converted(name, array, dtype) for name, array in self.items()})
 
     def cell(self, layer: int, direction: int) -> Cell:
         """The four arrays of one layer and direction; zeros where the network has no bias."""
@@ -140,7 +152,14 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         return cls(
             spec,
             {
-                name: generator.uniform(-bound, bound, shape).astype(dtype)
+                name: rounded(generator.uniform(-bound, bound, shape), dtype)
                 for name, shape in spec.weight_shapes().items()
             },
         )
+
+
+def _converted(name: str, array: NDArray[np.floating], dtype: str) -> NDArray[np.floating]:
+    result = rounded(array, dtype)
+    if not np.isfinite(result).all():
+        raise SourceError(f"{name} reaches {np.abs(array).max():g}, which {dtype} cannot hold", "Choose a wider type")
+    return result

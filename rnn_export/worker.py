@@ -2,7 +2,8 @@
 
 It is run by path, in whatever environment the runtime lives, so only the standard library and numpy can be
 imported here. Parent and child exchange messages: a length, a JSON header, and the arrays that it announces
-as .npy, never as pickle. What a runtime prints goes to stderr and cannot reach the messages.
+as .npy, never as pickle; bfloat16, which numpy lacks, goes as its bits, of the type V2. What a runtime prints
+goes to stderr and cannot reach the messages.
 """
 
 import importlib.util
@@ -33,7 +34,9 @@ def send(stream: Writer, header: Mapping[str, Any], arrays: Mapping[str, Any]) -
     blobs = {}
     for name, array in arrays.items():
         buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
+        plain = np.asarray(array)
+        plain = plain.view("V2") if plain.dtype.name == "bfloat16" else plain
+        np.lib.format.write_array(buffer, plain, allow_pickle=False)
         blobs[name] = buffer.getvalue()
     text = json.dumps({**header, "arrays": {name: len(blob) for name, blob in blobs.items()}}).encode()
     stream.write(len(text).to_bytes(8, "big") + text)

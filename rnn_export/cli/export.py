@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from rnn_export.cli._options import say, source_options
-from rnn_export.pipeline import DEFAULT_OPSET, export
+from rnn_export.pipeline import DEFAULT_OPSET, export, missing_kernels
 
 
 @click.command("export")
@@ -24,6 +24,7 @@ def command(
     nonlinearity: str | None,
     batch_first: bool | None,
     head: str | None,
+    dtype: str | None,
     lengths: bool,
 ) -> None:
     """Make an ONNX artifact from SOURCE.
@@ -34,14 +35,17 @@ def command(
     Examples:
       rnn-export export model.safetensors -o out
       rnn-export export model.pt -o out --form rnn --nonlinearity relu --prefix encoder.rnn
+      rnn-export export model.pt -o out --dtype float16
       rnn-export export rnn:4,8,relu,layers=2,bidirectional -o out
     """
     from rnn_export.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
-    for note in checkpoint.notes:
+    checkpoint = checkpoint.converted(dtype)
+    for note in (*checkpoint.notes, *missing_kernels(form, checkpoint.weights.dtype.name)):
         say(f"note: {note}")
     artifact = export(checkpoint, output, form=form, opset=opset, lengths=lengths)
     size = artifact.model_path.stat().st_size
-    click.echo(f"{output}: {artifact.spec}, form {form}, opset {opset}, model.onnx {size:,} bytes")
+    dtype = artifact.manifest["dtype"]
+    click.echo(f"{output}: {artifact.spec}, {dtype}, form {form}, opset {opset}, model.onnx {size:,} bytes")
     say(f"next: rnn-export verify {output}")

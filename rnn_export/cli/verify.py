@@ -47,6 +47,7 @@ def command(
     nonlinearity: str | None,
     batch_first: bool | None,
     head: str | None,
+    dtype: str | None,
 ) -> int:
     """Prove that runtimes compute the network of ARTIFACT, a folder made by `rnn-export export`.
 
@@ -65,10 +66,11 @@ def command(
     truth = None
     if against is not None:
         truth = load_checkpoint(against, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
+        truth = truth.converted(dtype)
         for note in truth.notes:
             say(f"note: {note}")
-    elif (prefix, nonlinearity, batch_first, head) != (None, None, None, None):
-        raise click.UsageError("--prefix, --nonlinearity, --batch-first and --head need --against SOURCE")
+    elif (prefix, nonlinearity, batch_first, head, dtype) != (None,) * 5:
+        raise click.UsageError("--prefix, --nonlinearity, --batch-first, --head and --dtype need --against SOURCE")
     with _progress() as tell:
         report = verify(
             artifact,

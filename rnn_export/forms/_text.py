@@ -21,7 +21,7 @@ _MASK = """shape = Shape (sequence_0)
 
 def element_type(weights: Weights) -> str:
     """The element type in ONNX's text syntax."""
-    return "double" if weights.dtype == np.float64 else "float"
+    return {"float32": "float", "float64": "double"}.get(weights.dtype.name, weights.dtype.name)
 
 
 def drawn_model(
