@@ -16,6 +16,7 @@ _HOME = {
     "SingleMatrixRNNCell": "module",
     "TwoMatrixRNN": "module",
     "Weights": "weights",
+    "describe": "pipeline",
     "export": "pipeline",
     "from_torch": "module",
     "to_torch": "module",
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from rnn_export.module import TwoMatrixRNN as TwoMatrixRNN
     from rnn_export.module import from_torch as from_torch
     from rnn_export.module import to_torch as to_torch
+    from rnn_export.pipeline import describe as describe
     from rnn_export.pipeline import export as export
     from rnn_export.pipeline import verify as verify
     from rnn_export.spec import RNNSpec as RNNSpec

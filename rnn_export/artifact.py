@@ -23,7 +23,7 @@ import numpy as np
 from rnn_export.checkpoint import Checkpoint, load_checkpoint, save_weights
 from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.folder import heal, replace_folder
-from rnn_export.oracle import run_oracle
+from rnn_export.oracle import head_input, run_oracle
 from rnn_export.rounding import ARITHMETICS
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
@@ -155,16 +155,18 @@ def _write_golden(folder: Path, weights: Weights, head: Head | None, takes_lengt
         rows = spec.num_layers * spec.num_directions
         h_0 = generator.uniform(-1, 1, (rows, B, spec.hidden_size)).astype(weights.dtype)
         lengths = np.arange(T, T - B, -1).clip(1) if takes_lengths else None
-        output, h_n = run_oracle(weights, x, h_0, lengths)
+        truth = run_oracle(weights, x, h_0, lengths)
+        output, h_n = truth.output[:], truth.h_n
         largest = max(largest, float(np.abs(output).max()))
+        sequences = {"input_0": ("input", x), "output_0": ("output", output)}
+        if head is not None:
+            read = head_input(head, spec, x, h_0, output, lengths)
+            sequences["output_2"] = ("prediction", read @ head.weight.T.astype(np.float64) + head.bias)
         if spec.batch_first:
-            x, output = x.swapaxes(0, 1), output.swapaxes(0, 1)
-        named = {"input_0": ("input", x), "input_1": ("h_0", h_0)}
-        named |= {"output_0": ("output", output), "output_1": ("h_n", h_n)}
+            sequences = {file: (name, array.swapaxes(0, 1)) for file, (name, array) in sequences.items()}
+        named = {**sequences, "input_1": ("h_0", h_0), "output_1": ("h_n", h_n)}
         if lengths is not None:
             named["input_2"] = ("lengths", lengths)
-        if head is not None:
-            named["output_2"] = ("prediction", output @ head.weight.T.astype(np.float64) + head.bias)
         place = folder / f"test_data_set_{number}"
         place.mkdir()
         for file, (name, array) in named.items():

@@ -190,15 +190,18 @@ def case_from_file(path: Path, spec: RNNSpec, dtype: DTypeLike, has_lengths: boo
     if "lengths" in arrays and not has_lengths:
         raise SourceError(f"{path.name} has lengths, but the model takes none", "Export it with --lengths")
     name = f"{path.name} T={T} B={B}"
-    typed = []
-    for key, array in (("input", x), ("h_0", given["h_0"])):
-        with np.errstate(over="ignore"):
-            typed.append(array.astype(dtype))
-        if (np.isfinite(array) > np.isfinite(typed[-1])).any():
-            raise SourceError(
-                f"{key} in {path.name} reaches {np.abs(array).max():g}, which {np.dtype(dtype)} cannot hold"
-            )
-    return Case(name, typed[0], typed[1], Check.STEPS, lengths if has_lengths else None)
+    x, h_0 = (_typed(key, array, dtype, path) for key, array in (("input", x), ("h_0", given["h_0"])))
+    return Case(name, x, h_0, Check.STEPS, lengths if has_lengths else None)
+
+
+def _typed(key: str, array: NDArray[Any], dtype: DTypeLike, path: Path) -> NDArray[Any]:
+    """The array in the network's type; itself where that is its type already."""
+    with np.errstate(over="ignore"):
+        typed = array.astype(dtype, copy=False)
+    if typed is not array and (np.isfinite(array) > np.isfinite(typed)).any():
+        largest = np.abs(array).max()
+        raise SourceError(f"{key} in {path.name} reaches {largest:g}, which {typed.dtype} cannot hold")
+    return typed
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

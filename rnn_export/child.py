@@ -118,6 +118,9 @@ class Child:
             raise self._timed_out(stage) from None
         except (EOFError, OSError):
             raise self._post_mortem(stage) from None
+        except MemoryError:
+            self._kill()
+            raise Failure(stage, Status.MEMORY, "its answer does not fit into this process's memory") from None
         except (ValueError, KeyError) as error:
             self._kill()
             raise Failure(stage, Status.CRASHED, f"answered out of protocol: {error}") from None
@@ -182,7 +185,7 @@ class _Pipe:
             missing -= len(part)
         return b"".join(parts)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """All of data; raises TimeoutError."""
         view = memoryview(data)
         while view:

@@ -123,7 +123,7 @@ def weight_tensors(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     """Every floating-point constant with axes, also those inside bodies; a repeated name gets a mark."""
     found: dict[str, NDArray[Any]] = {}
     for graph in graphs(model.graph):
-        for name, array in _constants(graph):
+        for name, array in constants_of_graph(graph):
             if array.dtype.name in FLOATS and array.ndim:
                 found[name if name not in found else f"{name} (again)"] = array
     return found
@@ -195,7 +195,7 @@ def frozen_length(model: onnx.ModelProto, steps: int) -> str:
             return "the graph has no nodes"
         operator, count = Counter(node.op_type for node in top).most_common(1)[0]
         return f"the loop is unrolled into {len(top)} nodes ({count} {operator}), one copy of the cell per step"
-    constants = dict(_constants(model.graph))
+    constants = dict(constants_of_graph(model.graph))
     for node in top:
         for name in node.input:
             if name in constants and constants[name].dtype == np.int64 and steps in constants[name]:
@@ -203,7 +203,7 @@ def frozen_length(model: onnx.ModelProto, steps: int) -> str:
     return "no constant of that size was found"
 
 
-def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, NDArray[Any]]]:
+def constants_of_graph(graph: onnx.GraphProto) -> Iterator[tuple[str, NDArray[Any]]]:
     """Initializers and Constant nodes of one graph, by the names of their values."""
     for tensor in graph.initializer:
         yield tensor.name, numpy_helper.to_array(tensor)
@@ -221,7 +221,7 @@ def _cells_in_order(graph: onnx.GraphProto, scans: list[onnx.NodeProto], spec: R
     """
     if spec.num_directions == 1 and not any(node.op_type == "Gather" for node in graph.node):
         return scans  # a layer reads the one below it, so the file lists them from below
-    constants = dict(_constants(graph))
+    constants = dict(constants_of_graph(graph))
     gathers = {node.output[0]: node for node in graph.node if node.op_type == "Gather" and len(node.input) == 2}
     rows: dict[int, onnx.NodeProto] = {}
     for scan in scans:

@@ -1,16 +1,17 @@
 """Judging the answers to one case: shapes, every step's residual, NaN placement, h_n, and end to end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_export.oracle import Trajectory, valid_steps
+from rnn_export.oracle import Trajectory, head_input, valid_steps
 from rnn_export.precision import judge_as_asked
 from rnn_export.residual import Residual
 from rnn_export.rounding import ARITHMETICS
+from rnn_export.sequences import stretches
 from rnn_export.spec import NONLINEARITIES
 from rnn_export.weights import Cell, Head, Weights
 
@@ -115,17 +116,19 @@ def judge(
     if asked != "TF32":
         asked = weights.dtype.name
     inside = valid_steps(len(x), x.shape[1], lengths)
-    if answers.output[~inside].any():  # NaN counts as something
+    pieces = stretches(len(x), x.shape[1] * max(x.shape[2], answers.output.shape[2]))
+    if any(answers.output[steps][~inside[steps]].any() for steps in pieces):  # NaN counts as something
         return Judgement("padding", "past the end of a sequence the output is not 0")
     # With NaN or infinity in the input a distance says nothing: their placement is judged, step by step.
-    finite = bool(np.isfinite(x[inside]).all())
+    finite = all(np.isfinite(x[steps][inside[steps]]).all() for steps in pieces)
     max_abs = _distance(answers, truth) if finite else None
     layers = answers.layers
     if layers is None and weights.spec.num_layers == 1:
         layers = [answers.output]
     found = _Found()
     if head is not None and answers.prediction is not None:
-        _judge_head(found, head, answers.output, answers.prediction, asked, lengths)
+        read = head_input(head, weights.spec, x, h_0, answers.output, lengths)
+        _judge_head(found, head, read, answers.prediction, asked, lengths)
     if layers is None:
         if found.code:
             return Judgement(found.code, found.detail, max_abs=max_abs, diverges=found.diverges)
@@ -133,7 +136,7 @@ def judge(
     for layer, states in enumerate(layers):
         below = x if layer == 0 else layers[layer - 1]
         _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked, lengths)
-    if not found.code and finite and (step := _incomparable_from(answers.output, truth.output)) is not None:
+    if not found.code and finite and (step := _incomparable_from(answers.output, truth)) is not None:
         found.notes.append(f"end to end no longer comparable from t={step}")
     if found.overflowed:
         found.notes.append(f"{found.overflowed} elements overflow, not judged")
@@ -206,13 +209,13 @@ def _last_step(
 def _judge_head(
     found: _Found,
     head: Head,
-    output: NDArray[np.floating],
+    read: NDArray[np.floating],
     prediction: NDArray[np.floating],
     asked: str,
     lengths: NDArray[np.integer] | None,
 ) -> None:
-    cell, start = head.as_cell(), np.zeros(prediction.shape[1:], prediction.dtype)
-    residual, precision = judge_as_asked(asked, cell, output, start, prediction, lengths=lengths)
+    cell, start = head.as_cell(), np.zeros((prediction.shape[1], 0), prediction.dtype)
+    residual, precision = judge_as_asked(asked, cell, read, start, prediction, lengths=lengths)
     found.add(residual, "the head", precision, asked, swallowed=False)
 
 
@@ -235,13 +238,22 @@ def _explained(precision: str, asked: str) -> str:
     return f"you asked for {asked}, this run is {precision}{remedy}"
 
 
+def _pairs(answers: Answers, truth: Trajectory) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float64]]]:
+    """What was answered beside what is true: h_n, and output in stretches of steps, in order."""
+    if answers.h_n is not None:
+        yield answers.h_n, truth.h_n
+    for steps in _steps_of(answers.output):
+        yield answers.output[steps], truth.output[steps]
+
+
+def _steps_of(output: NDArray[np.floating]) -> list[slice]:
+    return stretches(len(output), output.shape[1] * output.shape[2])
+
+
 def _distance(answers: Answers, truth: Trajectory) -> float:
     """The largest absolute error of output and h_n; inf where one is not finite and the other is."""
-    pairs = [(answers.output, truth.output)]
-    if answers.h_n is not None:
-        pairs.append((answers.h_n, truth.h_n))
     largest = 0.0
-    for found, expected in pairs:
+    for found, expected in _pairs(answers, truth):
         with np.errstate(invalid="ignore"):
             error = np.abs(found.astype(np.float64) - expected)
         error[np.isnan(error) & (np.isnan(found) == np.isnan(expected)) & (found == expected)] = 0.0
@@ -251,9 +263,8 @@ def _distance(answers: Answers, truth: Trajectory) -> float:
 
 def _placed(answers: Answers, truth: Trajectory) -> Judgement:
     """Where no layer can be seen: NaN and infinity as in the oracle, the finite rest within the end-to-end error."""
-    pairs = [(answers.output, truth.output)] + ([] if answers.h_n is None else [(answers.h_n, truth.h_n)])
     largest = 0.0
-    for found, expected in pairs:
+    for found, expected in _pairs(answers, truth):
         same = np.isnan(found) == np.isnan(expected)
         same &= np.isinf(found) == np.isinf(expected)
         if not same.all():
@@ -263,14 +274,22 @@ def _placed(answers: Answers, truth: Trajectory) -> Judgement:
     return Judgement(max_abs=largest)
 
 
-def _incomparable_from(output: NDArray[np.floating], truth: NDArray[np.float64]) -> int | None:
+def _incomparable_from(output: NDArray[np.floating], truth: Trajectory) -> int | None:
     """The first step that is off by more than a thousandth of the largest output: rounding was amplified."""
-    if not output.size:
-        return None
-    share = max(INCOMPARABLE, INCOMPARABLE_ROUNDINGS * ARITHMETICS[output.dtype.name].unit_roundoff)
-    with np.errstate(invalid="ignore"):
-        off = np.abs(output - truth).max(axis=(1, 2)) > share * np.abs(truth).max()
-    return int(off.argmax()) if off.any() else None
+    limit = max(INCOMPARABLE, INCOMPARABLE_ROUNDINGS * ARITHMETICS[output.dtype.name].unit_roundoff) * _largest(truth)
+    for steps in _steps_of(output) if output.size else []:
+        with np.errstate(invalid="ignore"):
+            off = np.abs(output[steps] - truth.output[steps]).max(axis=(1, 2)) > limit
+        if off.any():
+            return int(steps.start + off.argmax())
+    return None
+
+
+def _largest(truth: Trajectory) -> float:
+    """The largest |output|; NaN where there is one."""
+    width = truth.output[:1].size
+    pieces = stretches(len(truth.output), width)
+    return float(np.max([0.0, *(np.abs(truth.output[steps]).max(initial=0.0) for steps in pieces)]))
 
 
 def ratio_to_torch(
@@ -280,7 +299,7 @@ def ratio_to_torch(
     if max_abs is None or torch_error is None or truth is None:
         return None
     u = ARITHMETICS[weights.dtype.name].unit_roundoff
-    floor = max(torch_error, u * float(np.abs(truth.output).max(initial=0.0)))
+    floor = max(torch_error, u * _largest(truth))
     if floor == 0.0:
         return 0.0 if max_abs == 0.0 else float("inf")
     return max_abs / floor if np.isfinite(floor) else None

@@ -5,13 +5,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_export.weights import Weights
+from rnn_export.sequences import Sequence, empty_sequence, stretches
+from rnn_export.spec import RNNSpec
+from rnn_export.weights import Head, Weights
 
 
 class Trajectory(NamedTuple):
     """What a network computes from one input, in float64."""
 
-    output: NDArray[np.float64]  # (T, B, D*H), the last layer
+    output: Sequence  # (T, B, D*H), the last layer; an array unless it is long
     h_n: NDArray[np.float64]  # (L*D, B, H)
 
 
@@ -43,27 +45,59 @@ def run_oracle(
         h_0: (L*D, B, H).
         lengths: (B,), each in 1..T; as torch's packed sequences: output is 0 past a sequence's end, h_n is
             the state at its end, and the reverse direction starts there. All T if absent.
+
+    It goes through time in stretches, so that a long input takes no more memory than a short one.
     """
     spec = weights.spec
     T, B, H = len(x), x.shape[1], spec.hidden_size
-    layer_input = x.astype(np.float64)
+    layer_input: Sequence = x
+    width = max(x.shape[2], spec.num_directions * H)
     inside = valid_steps(T, B, lengths)[..., None]  # (T, B, 1)
     h_n = np.empty((spec.num_layers * spec.num_directions, B, H))
     with np.errstate(all="ignore"):  # overflow and NaN are inputs to judge, not accidents
         for layer in range(spec.num_layers):
-            states = np.empty((T, B, spec.num_directions, H))
+            states = empty_sequence((T, B, spec.num_directions * H))
             for direction in range(spec.num_directions):
                 cell = weights.cell(layer, direction)
                 weight_ih, weight_hh = cell.weight_ih.astype(np.float64), cell.weight_hh.astype(np.float64)
-                projected = layer_input @ weight_ih.T + (
-                    cell.bias_ih.astype(np.float64) + cell.bias_hh.astype(np.float64)
-                )
+                bias = cell.bias_ih.astype(np.float64) + cell.bias_hh.astype(np.float64)
                 index = layer * spec.num_directions + direction
                 h = h_0[index].astype(np.float64)
-                for t in reversed(range(T)) if direction else range(T):
-                    following = activation(spec.nonlinearity, projected[t] + h @ weight_hh.T)
-                    h = np.where(inside[t], following, h)
-                    states[t, :, direction] = np.where(inside[t], h, 0.0)
+                for steps in stretches(T, B * width)[:: -1 if direction else 1]:
+                    projected = layer_input[steps].astype(np.float64) @ weight_ih.T + bias
+                    found, valid = np.empty((len(projected), B, H)), inside[steps]
+                    for t in range(len(found))[:: -1 if direction else 1]:
+                        following = activation(spec.nonlinearity, projected[t] + h @ weight_hh.T)
+                        h = following if lengths is None else np.where(valid[t], following, h)
+                        found[t] = h if lengths is None else np.where(valid[t], h, 0.0)
+                    stretch = states[steps]
+                    stretch[:, :, direction * H : (direction + 1) * H] = found
+                    states[steps] = stretch
                 h_n[index] = h
-            layer_input = states.reshape(T, B, spec.num_directions * H)
+            layer_input = states
     return Trajectory(layer_input, h_n)
+
+
+def head_input(
+    head: Head,
+    spec: RNNSpec,
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    output: NDArray[np.floating],
+    lengths: NDArray[np.integer] | None = None,
+) -> NDArray[np.floating]:
+    """What a head reads: the output (T, B, D*H), or [x_t, h_(t-1)] (T, B, I+H), zeros past a sequence's end.
+
+    Args:
+        head: the Linear.
+        spec: the network that it belongs to.
+        x: (T, B, I).
+        h_0: (L*D, B, H).
+        output: (T, B, D*H), already zeros past a sequence's end.
+        lengths: (B,), each in 1..T; all T if absent.
+    """
+    if head.weight.shape[1] == spec.num_directions * spec.hidden_size:
+        return output
+    before = np.concatenate([h_0.astype(output.dtype), output])[: len(x)]
+    step = np.concatenate([x.astype(output.dtype), before], axis=2)
+    return np.where(valid_steps(len(x), x.shape[1], lengths)[..., None], step, output.dtype.type(0))

@@ -1,4 +1,4 @@
-"""The whole flow in two functions: export a checkpoint, verify what was exported."""
+"""The whole flow in three functions: export a checkpoint, verify what was exported, describe either."""
 
 import tempfile
 import threading
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from rnn_export.artifact import Artifact
     from rnn_export.checkpoint import Checkpoint
+    from rnn_export.description import CheckpointDescription
+    from rnn_export.model_description import ModelDescription
     from rnn_export.report import Report
     from rnn_export.result import Result
     from rnn_export.runtimes import Runtime
@@ -149,6 +151,25 @@ def verify(
     return Report(
         subject.name, subject.form, str(subject.weights.spec), tuple(results), required, demanded, strict, references
     )
+
+
+def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
+    """What is inside a checkpoint, an ONNX file or an artifact, without running anything that a checkpoint names.
+
+    Raises:
+        SourceError: the checkpoint is missing or damaged, or is no file of that kind.
+        ArtifactError: the ONNX file is missing or damaged.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "model.onnx").is_file():
+        path = path / "model.onnx"
+    if path.suffix == ".onnx":
+        from rnn_export.model_description import describe_model
+
+        return describe_model(path)
+    from rnn_export.description import describe_checkpoint
+
+    return describe_checkpoint(path)
 
 
 def _rows(

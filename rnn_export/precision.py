@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rnn_export.residual import GATE, Residual, step_residual
 from rnn_export.rounding import ARITHMETICS, FLOAT32, Arithmetic, Array
+from rnn_export.sequences import stretches
 from rnn_export.weights import Cell
 
 PRODUCTS = ("TF32", "bfloat16")  # computed by hardware whose accumulator differs from ours
@@ -46,7 +47,7 @@ def _float16(values: Array) -> Array:
 
 def _int8(axis: int | None) -> Callable[[Array], Array]:
     def quantised(values: Array) -> Array:
-        largest = np.abs(values).max(axis=axis, keepdims=axis is not None)
+        largest = np.abs(values).max(axis=axis, keepdims=axis is not None, initial=0.0)
         scale = np.where(largest > 0, largest, 1.0) / 127
         return np.asarray(np.round(values / scale) * scale)
 
@@ -103,7 +104,8 @@ def hypotheses(y: NDArray[np.floating]) -> Iterator[tuple[str, Arithmetic]]:
     yield "int8 weights", Arithmetic(weight=_int8(None))
     yield "int8 weights, per channel", Arithmetic(weight=_int8(1))
     with np.errstate(over="ignore"):
-        stored_as_float16 = bool((y.astype(np.float16).astype(y.dtype) == y).all())
+        parts = (y[steps] for steps in stretches(len(y), y[0].size))
+        stored_as_float16 = all((part.astype(np.float16).astype(y.dtype) == part).all() for part in parts)
     if stored_as_float16:
         yield (
             "float16 storage",

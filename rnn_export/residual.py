@@ -90,9 +90,9 @@ def step_residual(
     """Judge one layer in one direction.
 
     Args:
-        cell: the weights that the layer should have.
+        cell: the weights that the layer should have; a weight_hh of shape (H, 0) is a layer without recurrence.
         x: (T, B, I), the layer's actual input.
-        h_0: (B, H), the state before the first step (after the last one when ``reverse``).
+        h_0: (B, H), the state before the first step (after the last one when ``reverse``); (B, 0) without recurrence.
         y: (T, B, H), what the runtime answered.
         reverse: the layer reads x from its end.
         lengths: (B,), each in 1..T: steps past a sequence's end are not judged. All T if absent.
@@ -102,8 +102,8 @@ def step_residual(
         ValueError: y has not the shape that x and the weights ask for; shapes are never broadcast.
     """
     T, B, I = x.shape  # noqa: E741
-    H = len(cell.weight_hh)
-    if y.shape != (T, B, H) or h_0.shape != (B, H) or cell.weight_ih.shape != (H, I):
+    H, states = cell.weight_hh.shape
+    if y.shape != (T, B, H) or h_0.shape != (B, states) or cell.weight_ih.shape != (H, I):
         raise ValueError(f"x {x.shape}, h_0 {h_0.shape}, y {y.shape} do not fit {cell.weight_ih.shape}")
     terms = Terms.of(cell, arithmetic)
     judge = _Judge(terms)
@@ -125,14 +125,15 @@ def _chunks(
         x, y, inside = x[::-1], y[::-1], inside[::-1]
     T, B, width = x.shape[0], x.shape[1], max(x.shape[2], y.shape[2])
     steps = max(1, min(CHUNK_STEPS, CHUNK_ELEMENTS // max(1, B * width)))
+    before = np.concatenate([np.zeros_like(inside[:1]), inside])
+    states = y[..., : h_0.shape[1]]
     for start in range(0, T, steps):
         stop = min(start + steps, T)
-        previous = np.empty((stop - start, B, y.shape[2]))
-        previous[0] = h_0 if start == 0 else y[start - 1]
-        previous[1:] = y[start : stop - 1]
-        before = np.concatenate([np.zeros_like(inside[:1]), inside])[start:stop]
+        previous = np.empty((stop - start, B, h_0.shape[1]))
+        previous[0] = h_0 if start == 0 else states[start - 1]
+        previous[1:] = states[start : stop - 1]
         # In reverse a shorter sequence starts later: the step before its first one lies in the padding.
-        previous = np.where(before[..., None], previous, h_0[None])
+        previous = np.where(before[start:stop, :, None], previous, h_0[None])
         valid = inside[start:stop]
         inputs = np.where(valid[..., None], x[start:stop], 0)  # the padding may hold NaN
         yield start, (inputs.astype(np.float64), previous), y[start:stop].astype(np.float64), valid

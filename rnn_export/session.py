@@ -17,7 +17,8 @@ from rnn_export.runtimes import Runtime
 from rnn_export.subject import Subject
 
 Array = NDArray[np.floating]
-COPIES = 8  # of the weights: the file, the parsed model, prepacked weights, twice with the instrumented copy
+COPIES = 8  # of the weights: the file, the parsed model, prepacked weights, twice with the instrumented copy; torch
+# keeps every step's state as a tensor of its own, which for narrow states is as many copies of the data
 _SHIPPED, _INSTRUMENTED = 1, 2  # the numbers of the prepared networks; the canary is 0
 
 
@@ -75,6 +76,7 @@ class Session:
         """A child with the canary sung and the shipped network prepared."""
         self.close()
         size = sum(file.stat().st_size for file in self.subject.folder.rglob("*") if file.is_file())
+        size += max((case.x.nbytes + case.h_0.nbytes * case.T for case in self.subject.cases), default=0)
         child = Child(self.runtime, self._interpreter, self._timeout, MEMORY_LIMIT + COPIES * size)
         self._child = child
         child.wait_until_ready()

@@ -28,9 +28,12 @@ class TorchFile:
 
     ``tensors`` are read-only views of the file's bytes, named as ``state_dict`` names them. ``modules`` is what
     pickled recurrent modules say, by the name of the module. ``remarks`` says why a tensor was not read and is
-    missing from ``tensors``. ``notes`` are about the file.
+    missing from ``tensors``. ``notes`` are about the file. ``format`` is which of torch's it is, and ``names`` what an
+    unpickler would have imported to read it.
     """
 
+    format: str
+    names: tuple[str, ...]
     tensors: Mapping[str, NDArray[Any]]
     modules: Mapping[str, RecurrentModule]
     notes: tuple[str, ...]
@@ -82,7 +85,7 @@ def _read_zip(data: bytes) -> TorchFile:
     }
     pickle = read_pickle(io.BytesIO(members[f"{roots[0]}data.pkl"]))
     reader = TensorReader(storages, len(data), "<" if order == b"little" else ">")
-    return _torch_file(pickle, reader, len(data), [] if checked else [_NO_CHECKSUMS])
+    return _torch_file("torch zip", [pickle], reader, len(data), [] if checked else [_NO_CHECKSUMS])
 
 
 def _read_legacy(data: bytes) -> TorchFile:
@@ -92,7 +95,7 @@ def _read_legacy(data: bytes) -> TorchFile:
         raise SourceError("it is a pickle, but none of torch.save", SAVE_AGAIN)
     if read_pickle(stream).root != PROTOCOL:
         raise SourceError(f"its legacy protocol is not {PROTOCOL}", SAVE_AGAIN)
-    read_pickle(stream)  # byte order and type sizes of the machine; the storages are little-endian on all of them
+    system = read_pickle(stream)  # byte order and type sizes of the machine; storages are little-endian on all of them
     pickle = read_pickle(stream)
     types: dict[str, str] = {}
     for reference in pickle.references:
@@ -100,13 +103,15 @@ def _read_legacy(data: bytes) -> TorchFile:
             case ("storage", kind, str(key), *_):
                 types.setdefault(key, storage_type(kind))  # the first one decides, as it does in torch
     storages: dict[str, Storage] = {}
-    for key in read_pickle(stream).root:
+    keys = read_pickle(stream)
+    for key in keys.root:
         if not isinstance(key, str) or key in storages or key not in types:
             raise SourceError("its list of storages has one twice or one that nothing uses")
         storages[key] = Storage(key, _counted(data, stream, types[key]), types[key])
     if stream.read(1):
         raise SourceError("bytes are left over behind its last storage")
-    return _torch_file(pickle, TensorReader(storages, len(data)), len(data), [_NO_CHECKSUMS], audit=True)
+    pickles, reader = [pickle, system, keys], TensorReader(storages, len(data))
+    return _torch_file("torch legacy stream", pickles, reader, len(data), [_NO_CHECKSUMS], audit=True)
 
 
 def _read_tar(data: bytes) -> TorchFile:
@@ -134,7 +139,7 @@ def _read_tar(data: bytes) -> TorchFile:
     if stream.read(1):
         raise SourceError("bytes are left over behind its last tensor")
     pickle = read_pickle(io.BytesIO(members["pickle"]))
-    return _torch_file(pickle, reader, size, [_NO_CHECKSUMS], audit=True)
+    return _torch_file("torch legacy tar", [pickle], reader, size, [_NO_CHECKSUMS], audit=True)
 
 
 def _counted(data: bytes, stream: io.BytesIO, kind: str) -> memoryview:
@@ -148,7 +153,11 @@ def _counted(data: bytes, stream: io.BytesIO, kind: str) -> memoryview:
     return memoryview(data)[begin:end]
 
 
-def _torch_file(pickle: Pickle, reader: TensorReader, size: int, notes: list[str], audit: bool = False) -> TorchFile:
+def _torch_file(
+    layout: str, pickles: list[Pickle], reader: TensorReader, size: int, notes: list[str], audit: bool = False
+) -> TorchFile:
+    """From the pickle of what was saved, the first of the list, and those beside it."""
+    pickle = pickles[0]
     tree = TreeReader(reader, size)
     tree.read(pickle.root)
     if tree.too_deep:
@@ -162,4 +171,5 @@ def _torch_file(pickle: Pickle, reader: TensorReader, size: int, notes: list[str
             )
     tensors = {name: tensor.array for name, tensor in tree.tensors.items() if tensor.array is not None}
     remarks = {name: tensor.remark for name, tensor in tree.tensors.items() if tensor.remark}
-    return TorchFile(tensors, tree.modules, tuple(notes), remarks)
+    names = tuple(dict.fromkeys(name for each in pickles for name in each.names))
+    return TorchFile(layout, names, tensors, tree.modules, tuple(notes), remarks)

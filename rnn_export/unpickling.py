@@ -44,11 +44,12 @@ class Made:
 
 
 class Pickle(NamedTuple):
-    """One pickle: its root, and in the order of the file every reference out of it and everything made."""
+    """One pickle: its root, and in the order of the file every reference out of it, everything made, every name."""
 
     root: Any
     references: list[Persistent]
     made: list[Made]
+    names: list[str]  # what an unpickler would import
 
 
 _LITERALS = {
@@ -75,7 +76,7 @@ def read_pickle(stream: io.BytesIO) -> Pickle:
     try:
         for opcode, argument, _ in pickletools.genops(stream):
             machine.step(opcode.name, argument)
-        return Pickle(machine.stack.pop(), machine.references, machine.made)
+        return Pickle(machine.stack.pop(), machine.references, machine.made, list(machine.names))
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, Warning) as error:
         # What a stack of unforeseen types can raise, and what codecs warns of in a damaged string.
         reason = str(error) or type(error).__name__
@@ -89,6 +90,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
         self.references: list[Persistent] = []
         self.made: list[Made] = []
+        self.names: dict[str, None] = {}  # a set that keeps its order
 
     def step(self, name: str, argument: Any) -> None:
         stack = self.stack
@@ -139,12 +141,12 @@ class _Machine:
                 items = self.since_mark()
                 _set(self.stack[-1], items)
             case "GLOBAL":
-                stack.append(_global(*argument.split(" ", 1)))
+                stack.append(self.named(*argument.split(" ", 1)))
             case "STACK_GLOBAL":
                 module, qualified = self.popped(2)
                 if not isinstance(module, str) or not isinstance(qualified, str):
                     raise ValueError("a name is no text")
-                stack.append(_global(module, qualified))
+                stack.append(self.named(module, qualified))
             case "REDUCE" | "NEWOBJ":
                 maker, args = self.popped(2)
                 self.make(maker, args)
@@ -152,7 +154,7 @@ class _Machine:
                 maker, args, _ = self.popped(3)
                 self.make(maker, args)
             case "INST":
-                self.make(_global(*argument.split(" ", 1)), tuple(self.since_mark()))
+                self.make(self.named(*argument.split(" ", 1)), tuple(self.since_mark()))
             case "OBJ":
                 maker, *rest = self.since_mark()
                 self.make(maker, tuple(rest))
@@ -189,6 +191,11 @@ class _Machine:
         self.references.append(Persistent(target))
         self.push(self.references[-1])
 
+    def named(self, module: str, name: str) -> Global:
+        found = Global(printable(f"{module}.{name}"))
+        self.names[found.name] = None
+        return found
+
     def make(self, maker: Any, args: Any) -> None:
         if not isinstance(args, tuple):
             raise ValueError("it calls without a tuple of arguments")
@@ -199,10 +206,6 @@ class _Machine:
 def printable(name: str) -> str:
     """A name that may be shown on a terminal: no control characters and no half of a surrogate pair."""
     return name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
-
-
-def _global(module: str, name: str) -> Global:
-    return Global(printable(f"{module}.{name}"))
 
 
 def _maker_name(maker: Any, args: tuple[Any, ...]) -> str:

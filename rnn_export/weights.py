@@ -25,9 +25,12 @@ class Cell(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A Linear that follows the recurrence at every step: ``prediction = output @ weight.T + bias``."""
+    """A Linear at every step: ``prediction = read @ weight.T + bias``.
 
-    weight: NDArray[np.floating]  # (O, D*H)
+    It reads the output (T, B, D*H), or like the classic ``i2o`` what the cell reads: [x_t, h_(t-1)] (T, B, I+H).
+    """
+
+    weight: NDArray[np.floating]  # (O, D*H) or (O, I+H)
     bias: NDArray[np.floating]  # (O,)
 
     def converted(self, dtype: str) -> "Head":
@@ -35,8 +38,8 @@ class Head(NamedTuple):
         return Head(*(_converted(f"the head's {name}", array, dtype) for name, array in self._asdict().items()))
 
     def as_cell(self) -> Cell:
-        """The same product as a recurrent layer without recurrence, for the judge of steps."""
-        nothing = np.zeros((len(self.weight), len(self.weight)), self.weight.dtype)
+        """The same product as a layer without recurrence, weight_hh (O, 0), for the judge of steps."""
+        nothing = np.zeros((len(self.weight), 0), self.weight.dtype)
         return Cell(self.weight, nothing, self.bias, np.zeros_like(self.bias), "identity")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
+from numpy.lib import format as npy
 
 HEADER_LIMIT = 2**24  # a longer header is not one of ours
 
@@ -25,24 +26,35 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    def write(self, data: bytes, /) -> object: ...
+    def write(self, data: bytes | memoryview, /) -> object: ...
     def flush(self) -> object: ...
 
 
 def send(stream: Writer, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     """Write one message."""
-    blobs = {}
-    for name, array in arrays.items():
-        buffer = io.BytesIO()
-        plain = np.asarray(array)
-        plain = plain.view("V2") if plain.dtype.name == "bfloat16" else plain
-        np.lib.format.write_array(buffer, plain, allow_pickle=False)
-        blobs[name] = buffer.getvalue()
-    text = json.dumps({**header, "arrays": {name: len(blob) for name, blob in blobs.items()}}).encode()
+    whole = {name: _plain(array) for name, array in arrays.items()}
+    heads = {name: _npy_header(array) for name, array in whole.items()}
+    sizes = {name: len(heads[name]) + array.nbytes for name, array in whole.items()}
+    text = json.dumps({**header, "arrays": sizes}).encode()
     stream.write(len(text).to_bytes(8, "big") + text)
-    for blob in blobs.values():
-        stream.write(blob)
+    for name, array in whole.items():
+        stream.write(heads[name])
+        stream.write(array.reshape(-1).view(np.uint8).data)  # from where it lies: it may be all that fits
     stream.flush()
+
+
+def _plain(array: Any) -> Any:
+    """In C order; bfloat16 as its bits, which is how numpy would write them too."""
+    plain = np.asarray(array, order="C")
+    return plain.view("V2") if plain.dtype.name == "bfloat16" else plain
+
+
+def _npy_header(array: Any) -> bytes:
+    if array.dtype.hasobject:
+        raise ValueError("an array of objects would need allow_pickle")
+    buffer = io.BytesIO()
+    npy.write_array_header_1_0(buffer, npy.header_data_from_array_1_0(array))
+    return buffer.getvalue()
 
 
 def receive(stream: Reader) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -59,8 +71,26 @@ def receive(stream: Reader) -> tuple[dict[str, Any], dict[str, Any]]:
     sizes = header.pop("arrays", None) if isinstance(header, dict) else None
     if not isinstance(sizes, dict) or not all(isinstance(size, int) and size >= 0 for size in sizes.values()):
         raise ValueError("a header that announces no arrays")
-    arrays = {name: np.load(io.BytesIO(_read(stream, size)), allow_pickle=False) for name, size in sizes.items()}
-    return header, arrays
+    return header, {name: _receive_array(_Announced(stream, size)) for name, size in sizes.items()}
+
+
+class _Announced:
+    """So many bytes of a stream and no more: numpy reads them straight into the array."""
+
+    def __init__(self, stream: Reader, size: int) -> None:
+        self.stream, self.left = stream, size
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = _read(self.stream, min(size, self.left) if size >= 0 else self.left)
+        self.left -= len(data)
+        return data
+
+
+def _receive_array(announced: _Announced) -> Any:
+    array = npy.read_array(announced, allow_pickle=False)
+    if announced.left:
+        raise ValueError(f"{announced.left} bytes behind an array")
+    return array
 
 
 def _read(stream: Reader, size: int) -> bytes:
@@ -99,6 +129,7 @@ def main() -> None:
             send(answers, {"status": "MEMORY", "detail": f"MemoryError {error}"}, {})
         except Exception as error:  # whatever a runtime raises is a result, not an accident
             send(answers, {"status": _status_of(error), "detail": _one_line(error)}, {})
+        del inputs, outputs  # before the next arrive: of long ones there is room for one set
 
 
 def _status_of(error: Exception) -> str:

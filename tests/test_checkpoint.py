@@ -26,7 +26,8 @@ from tests.strategies import every_spec
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "checkpoints"
 ZEROS = {"weight_ih_l0": np.zeros((4, 3), np.float32), "weight_hh_l0": np.zeros((4, 4), np.float32)}
-ASSUMED = "assumed tanh: a state_dict does not say which; --nonlinearity relu if it is relu"
+ASSUMED = "assumed tanh and time first, which the file does not say; else --nonlinearity and --batch-first"
+TIME_FIRST = "assumed time first, which the file does not say; else --batch-first"
 
 
 def stored(folder: Path, tensors: dict[str, np.ndarray], name: str = "net.safetensors", **metadata: str) -> Path:
@@ -82,7 +83,7 @@ class TestRoundTrips:
         path = saved(tmp_path, to_torch(weights).state_dict(), name)
         found = load_checkpoint(path, nonlinearity=spec.nonlinearity)
         assert same(found.weights, weights)
-        assert found.notes == ()
+        assert found.notes == (TIME_FIRST,)
 
     @pytest.mark.parametrize("spec", [spec for spec in every_spec() if not spec.batch_first], ids=str)
     def test_a_single_matrix_state_dict_is_loaded_from_under_its_prefix(self, tmp_path, spec):
@@ -92,7 +93,7 @@ class TestRoundTrips:
         for prefix in (None, "model.rnn", "model.rnn."):
             found = load_checkpoint(path, nonlinearity=spec.nonlinearity, prefix=prefix)
             assert same(found.weights, module.to_weights())
-            assert found.notes == ("recurrent part 'model.rnn'",)
+            assert found.notes == ("recurrent part 'model.rnn'", TIME_FIRST)
 
     @pytest.mark.parametrize("bias", [True, False])
     @pytest.mark.parametrize("kind", [nn.RNNCell, SingleMatrixRNNCell])
@@ -395,10 +396,13 @@ class TestRealCheckpoints:
         assert found.weights.spec == RNNSpec(3, 8, batch_first=True)
 
     @pytest.mark.parametrize("name", ["spro_legacy_tar_MIT.pt", "latifb_single_matrix_MIT.pth"])
-    def test_a_cell_without_recurrent_names_is_refused_in_one_sentence(self, name):
-        error = refused(REAL / name)
-        assert "holds no recurrent weights" in str(error)
-        assert error.exit_code == 3
+    def test_the_classic_cell_is_a_source_like_any_other(self, name):
+        found = load_checkpoint(REAL / name, head="i2o")
+        assert found.weights.spec == RNNSpec(52, 128, nonlinearity="identity")
+        assert found.head is not None
+        assert found.head.weight.shape == (18, 52 + 128)
+        assert found.notes[0] == "recurrent part 'i2h': h' = i2h(cat(x, h))"
+        assert "assumed no activation" in found.notes[1]
 
 
 def test_the_stored_networks_of_this_project_load():

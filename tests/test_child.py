@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +79,31 @@ class TestMessages:
         whole = stream.getvalue()
         with pytest.raises(EOFError):
             worker.receive(io.BytesIO(whole[: data.draw(st.integers(0, len(whole) - 1))]))
+
+    @pytest.mark.parametrize("change", [-1, 1])
+    def test_an_array_of_another_size_than_announced_is_no_message(self, change):
+        stream = io.BytesIO()
+        np.save(stream, SMALL["input"])
+        blob = stream.getvalue() + bytes(100)
+        size = len(blob) - 100 + change
+        with pytest.raises(ValueError, match=r"behind an array|EOF"):
+            worker.receive(io.BytesIO(message({"arrays": {"y": size}}, blob[:size])))
+
+    def test_an_array_is_sent_from_where_it_lies_and_received_where_it_stays(self):
+        """Of a million steps there is room for one copy on either side."""
+        array = np.ones((2**21, 4), np.float32)  # 32 MiB
+        with tempfile.TemporaryFile() as stream:
+            tracemalloc.start()
+            worker.send(stream, {}, {"y": array})
+            sending = tracemalloc.get_traced_memory()[1]
+            stream.seek(0)
+            tracemalloc.reset_peak()
+            _, found = worker.receive(stream)
+            receiving = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert np.array_equal(found["y"], array)
+        assert sending < 2**20
+        assert receiving < array.nbytes + 2**22
 
     @given(st.binary(max_size=200))
     def test_noise_is_never_a_message(self, noise):

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
+from torch import nn
 
 from rnn_export import export, verify
 from rnn_export.checkpoint import load_checkpoint
@@ -46,6 +48,48 @@ def test_a_head_passes_and_a_wrong_one_is_found_by_the_residual_and_by_the_read_
     wrong = [row for row in report.results if row.code == "step-residual"]
     assert wrong
     assert all("the head" in row.detail for row in wrong)
+
+
+@pytest.mark.parametrize("form", ["scan", "rnn", "module"])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("lengths", [False, True])
+def test_a_head_that_reads_what_the_cell_reads(form, batch_first, lengths, tmp_path: Path):
+    """The classic i2o, on cat(x, h) as i2h is, against torch's own loop."""
+    x, h = torch.randn(6, 3, 4), torch.zeros(3, 5)
+    i2h, i2o = nn.Linear(9, 5), nn.Linear(9, 2)
+    torch.save({"i2h": i2h, "i2o": i2o}, tmp_path / "cell.pt")
+    options = {"head": "i2o", "batch_first": batch_first, "nonlinearity": "tanh"}
+    artifact = export(tmp_path / "cell.pt", tmp_path / "out", form=form, lengths=lengths, **options)
+    assert verify(artifact.path, runtimes=["onnxruntime-cpu"]).exit_code == 0
+    expected = []
+    for x_t in x:
+        both = torch.cat([x_t, h], dim=1)
+        expected.append(i2o(both))
+        h = i2h(both).tanh()
+    if lengths:  # what stands in the padding comes through as nothing at all
+        x[4:, 1], ends = torch.nan, np.array([6, 4, 6])
+        for t in (4, 5):
+            expected[t] = torch.stack([i2o.bias if b == 1 else row for b, row in enumerate(expected[t])])
+    feed = x.transpose(0, 1) if batch_first else x
+    inputs = {"input": feed.contiguous().numpy(), "h_0": np.zeros((1, 3, 5), np.float32)}
+    inputs |= {"lengths": ends} if lengths else {}
+    found = execute(RUNTIMES.get("onnxruntime-cpu"), artifact.path, inputs)["prediction"]
+    found = found.swapaxes(0, 1) if batch_first else found
+    np.testing.assert_allclose(found, torch.stack(expected).detach().numpy(), atol=1e-6)
+
+
+def test_a_head_that_reads_the_new_state_where_the_old_one_is_meant_is_found(tmp_path: Path):
+    torch.save({"i2h": nn.Linear(9, 5), "i2o": nn.Linear(9, 2)}, tmp_path / "cell.pt")
+    artifact = export(tmp_path / "cell.pt", tmp_path / "out", head="i2o")
+    model = onnx.load(artifact.model_path)
+    shift = next(node for node in model.graph.node if node.output[0] == "head_before")
+    del shift.input[:]
+    shift.op_type = "Identity"
+    shift.input.append("output")
+    onnx.save(model, tmp_path / "changed.onnx")
+    against = load_checkpoint(tmp_path / "cell.pt", head="i2o")
+    report = verify(tmp_path / "changed.onnx", against=against, runtimes=["onnxruntime-cpu"])
+    assert any(row.code == "step-residual" and "the head" in row.detail for row in report.results)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class TestWhatIsSaid:
     def test_a_pickled_cell_says_its_nonlinearity(self, tmp_path):
         found = load(tmp_path, nn.RNNCell(3, 4, nonlinearity="relu", bias=False))
         assert str(found.weights.spec) == "RNN(3 -> 4, relu, no bias)"
-        assert found.notes == ("nonlinearity relu: the pickled torch.nn.modules.rnn.RNNCell says so",)
+        assert found.notes[0] == "nonlinearity relu: the pickled torch.nn.modules.rnn.RNNCell says so"
 
     def test_a_pickled_single_matrix_network_says_it(self, tmp_path):
         network = SingleMatrixRNN(3, 4, 2, nonlinearity="relu", batch_first=True)
@@ -52,7 +52,7 @@ class TestWhatIsSaid:
     def test_a_state_dict_does_not_and_tanh_is_assumed_aloud(self, tmp_path):
         found = load(tmp_path, nn.RNN(3, 4, nonlinearity="relu").state_dict())
         assert found.weights.spec.nonlinearity == "tanh"
-        assert found.notes == ("assumed tanh: a state_dict does not say which; --nonlinearity relu if it is relu",)
+        assert found.notes[0].startswith("assumed tanh and time first, which the file does not say")
 
     def test_what_is_asked_goes_before_what_is_said(self, tmp_path):
         found = load(tmp_path, nn.RNN(3, 4, batch_first=True), nonlinearity="relu", batch_first=False)
@@ -109,7 +109,8 @@ class TestWhichPart:
             ({"epoch": 3}, "holds no tensors"),
             (types.SimpleNamespace(), "holds no tensors"),
             (torch.zeros(3), "holds no recurrent weights"),
-            ({"i2h.weight": torch.zeros(4, 7)}, "holds no recurrent weights"),
+            ({"linear.weight": torch.zeros(4, 7)}, "holds no recurrent weights"),
+            ({"i2h.weight": torch.zeros(4, 4)}, "holds no recurrent weights"),
             ({"weight_hh_l0": torch.zeros(4, 4)}, "has weight_hh but no weight_ih"),
             ({"weight_ih_l0": torch.zeros(4, 3, 1), "weight_hh_l0": torch.zeros(4, 4)}, "3 axes"),
             ({"matrix_l0": torch.zeros(4, 7), "bias_l0": torch.zeros(4), "matrix_l1": torch.zeros(4)}, "layer"),

@@ -19,6 +19,7 @@ from rnn_export.errors import RnnExportError
 
 COMMANDS = {
     "demo": "The notebook's network, by torch and by the ONNX file, each with its verdict.",
+    "inspect": "Say what is inside a checkpoint or an ONNX file.",
     "export": "Make an ONNX artifact from a checkpoint.",
     "verify": "Prove that runtimes compute the network.",
     "list": "List the forms that a network can be drawn in.",
@@ -86,7 +87,7 @@ def main() -> None:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that temporary folders are removed
     try:
-        code = group.main(standalone_mode=False)
+        code = group.main(prog_name="rnn-export", standalone_mode=False)
     except RnnExportError as error:
         _fail(str(error), error.exit_code)
     except click.ClickException as error:

@@ -18,7 +18,7 @@ from tests.cli.conftest import run_cli
 from tests.subjects import descendants, ends_within
 
 ROOT = Path(rnn_export.__file__).parent
-COMMANDS = ["demo", "export", "verify", "list", "runtimes", "doctor"]
+COMMANDS = ["demo", "inspect", "export", "verify", "list", "runtimes", "doctor"]
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "rich", "safetensors")
 
 
@@ -52,7 +52,7 @@ class TestHelp:
         assert (found.code, found.err) == (0, "")
         assert found.out.startswith(f"Usage: rnn-export {command}")
 
-    @pytest.mark.parametrize("command", ["export", "verify"])
+    @pytest.mark.parametrize("command", ["inspect", "export", "verify"])
     def test_a_commands_help_needs_no_torch(self, command):
         script = (
             f"import sys; sys.argv = ['rnn-export', {command!r}, '-h']\n"

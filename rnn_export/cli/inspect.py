@@ -1,0 +1,27 @@
+"""``rnn-export inspect``."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("inspect")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--format", "layout", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(file: Path, layout: str) -> None:
+    """Say what is inside FILE: a checkpoint, an ONNX file or an artifact.
+
+    Of a checkpoint: the recurrent parts with the spectral radius of each W_hh, the Linears that can follow, what is
+    not said and has to be assumed, and what others would run to read it; nothing of it is run here. Of an ONNX file:
+    operators, which axes are dynamic, frozen or only say that they are dynamic, opset and size.
+    """
+    import json
+
+    from rnn_export.pipeline import describe
+
+    description = describe(file)
+    if layout == "json":
+        click.echo(json.dumps(description.to_dict(), indent=2))
+        return
+    for line in description.lines():
+        click.echo(line)

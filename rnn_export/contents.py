@@ -1,0 +1,79 @@
+"""Files -> named tensors: .safetensors, .pt, .pth and .npz, read without running their code."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from rnn_export.element_types import FLOATS
+from rnn_export.errors import SourceError
+from rnn_export.numpy_files import read_npz
+from rnn_export.spec import SPEC_SYNTAX
+from rnn_export.torch_files import SAVE_AGAIN, read_torch_file
+from rnn_export.torch_tree import RecurrentModule
+
+_NOT_FLOAT = f"is not {', '.join(FLOATS[:-1])} or {FLOATS[-1]}"
+_SAFETENSORS_FLOATS = ("F32", "F64", "F16", "BF16")
+
+
+class Contents(NamedTuple):
+    """What a file holds: what can be exported, and why the rest of its tensors cannot.
+
+    ``format`` is the file's, and ``names`` what an unpickler would have imported to read it.
+    """
+
+    format: str
+    tensors: Mapping[str, Any]
+    refused: Mapping[str, str] = MappingProxyType({})
+    metadata: Mapping[str, str] = MappingProxyType({})
+    modules: Mapping[str, RecurrentModule] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+def read_contents(path: Path) -> Contents:
+    if not os.path.exists(path):  # noqa: PTH110  # pathlib raises for a name that is too long
+        hint = "A random network is written " + SPEC_SYNTAX if ":" in str(path) else "Check the path"
+        raise SourceError(f"{path} does not exist", hint)
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder", "Name the checkpoint file inside it")
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty", "Save the checkpoint again")
+    readers = {".safetensors": _read_safetensors, ".pt": _read_torch, ".pth": _read_torch, ".npz": _read_npz}
+    if path.suffix not in readers:
+        raise SourceError(
+            f"{path} is not a .safetensors, .pt, .pth or .npz file", f"A random network is written {SPEC_SYNTAX}"
+        )
+    return readers[path.suffix](path)
+
+
+def _read_safetensors(path: Path) -> Contents:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name, kind in kinds.items() if kind in _SAFETENSORS_FLOATS}
+            refused = {name: _NOT_FLOAT for name in kinds if name not in tensors}
+            return Contents("safetensors", tensors, refused, file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read: {error}", "It is damaged or incomplete; copy it again") from None
+
+
+def _read_torch(path: Path) -> Contents:
+    file = read_torch_file(path)
+    if not file.tensors and not file.remarks:
+        raise SourceError(f"{path} holds no tensors", SAVE_AGAIN)
+    contents = _floats(file.format, file.tensors)
+    refused = {**contents.refused, **file.remarks}
+    return Contents(file.format, contents.tensors, refused, modules=file.modules, notes=file.notes, names=file.names)
+
+
+def _read_npz(path: Path) -> Contents:
+    return _floats("npz", read_npz(path))
+
+
+def _floats(layout: str, arrays: Mapping[str, Any]) -> Contents:
+    tensors = {name: array for name, array in arrays.items() if array is not None and array.dtype.name in FLOATS}
+    return Contents(layout, tensors, {name: _NOT_FLOAT for name in arrays if name not in tensors})

@@ -1,0 +1,30 @@
+"""``inspect``: text for people, JSON for programs, and one line where there is nothing to inspect."""
+
+import json
+from pathlib import Path
+
+from rnn_export import export
+
+MODELS = Path(__file__).parent.parent.parent / "models"
+
+
+def test_a_checkpoint_as_text_and_as_json(cli):
+    found = cli("inspect", MODELS / "digits-rows.safetensors")
+    assert (found.code, found.err) == (0, "")
+    assert "recurrent   rnn   RNN(8 -> 64, tanh)   4,672 parameters, float32" in found.out
+    read = json.loads(cli("inspect", MODELS / "digits-rows.safetensors", "--format", "json").out)
+    assert read["recurrent"][0]["heads"] == ["head"]
+
+
+def test_an_artifact_is_described_by_its_model(cli, tmp_path):
+    export("rnn:3,4", tmp_path / "out")
+    found = cli("inspect", tmp_path / "out")
+    assert found.code == 0
+    assert "axis        T   dynamic: runs at 3, 67, 131" in found.out
+
+
+def test_what_is_no_file_of_ours_is_one_line_with_code_3(cli, tmp_path):
+    (tmp_path / "notes.txt").write_text("no network")
+    for path in (tmp_path / "notes.txt", tmp_path / "none.pt", tmp_path, tmp_path / "none.onnx"):
+        found = cli("inspect", path)
+        assert (found.code, found.out, len(found.err.splitlines())) == (3, "", 1)

@@ -1,0 +1,81 @@
+"""An axis is dynamic when the file really runs at other sizes, whatever it declares."""
+
+import warnings
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import parser
+from torch import Tensor, nn
+
+from rnn_export import export
+from rnn_export.axes import AxisFinding, probe_axes
+
+
+def found(path: Path) -> dict[str, AxisFinding]:
+    return {finding.name: finding for finding in probe_axes(path, onnx.load(path))}
+
+
+def drawn(path: Path, text: str) -> Path:
+    header = '<ir_version: 8, opset_import: ["" : 18]>\n'
+    onnx.save(parser.parse_model(header + text), path)
+    return path
+
+
+class Loop(nn.Module):
+    """What torch's exporters unroll and call dynamic."""
+
+    def __init__(self, last: bool) -> None:
+        super().__init__()
+        self.cell, self.last = nn.RNNCell(3, 4), last
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, states = torch.zeros(x.shape[1], 4), []
+        for t in range(x.shape[0]):
+            h = self.cell(x[t], h)
+            states.append(h)
+        return h if self.last else torch.stack(states)
+
+
+@pytest.mark.parametrize("form", ["scan", "rnn"])
+@pytest.mark.parametrize("lengths", [False, True])
+def test_our_own_files_are_dynamic(form, lengths, tmp_path):
+    artifact = export("rnn:3,4,bidirectional,batch-first", tmp_path / "out", form=form, lengths=lengths)
+    states = {name: finding.state for name, finding in found(artifact.model_path).items()}
+    assert states == {"T": "dynamic", "B": "dynamic"}
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_an_unrolled_loop_that_declares_its_length_dynamic_is_frozen(last, tmp_path):
+    path = tmp_path / "loop.onnx"
+    axes = {"x": {0: "T", 1: "B"}, "y": {0: "B"} if last else {0: "T", 1: "B"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Loop(last), (torch.randn(5, 3, 3),), path, dynamo=False, input_names=["x"], output_names=["y"],
+            dynamic_axes=axes,
+        )  # fmt: skip
+    axes_found = found(path)
+    assert (axes_found["T"].state, axes_found["B"].state) == ("frozen", "dynamic")
+    assert ("only the first ones" if last else "5 of 131 come back: the loop is unrolled") in axes_found["T"].detail
+
+
+def test_a_size_that_is_refused_is_said(tmp_path):
+    text = "g (float[T,4] x) => (float[T,N] y) <float[3,4] c = {0,0,0,0,0,0,0,0,0,0,0,0}> { y = Add (x, c) }"
+    only_three = found(drawn(tmp_path / "a.onnx", text))["T"]
+    assert only_three.state == "refused"
+    assert only_three.detail.startswith("runs at 3; at 67: ")
+    never = found(drawn(tmp_path / "b.onnx", text.replace("[3,4] c = {0,0,0,0,", "[2,4] c = {").replace("T,N", "T,4")))
+    assert (never["T"].state, "at 3: " in never["T"].detail) == ("refused", True)
+
+
+def test_what_cannot_be_fed_is_not_tried(tmp_path):
+    words = found(drawn(tmp_path / "a.onnx", "g (string[N] x) => (string[N] y) { y = Identity (x) }"))
+    assert words["N"].state == "not tried"
+    large = found(drawn(tmp_path / "b.onnx", "g (float[N,1048576] x) => (float[N,1048576] y) { y = Identity (x) }"))
+    assert "more than" in large["N"].detail
+
+
+def test_a_file_without_dynamic_axes_starts_no_runtime(tmp_path):
+    assert found(drawn(tmp_path / "a.onnx", "g (float[3,4] x) => (float[3,4] y) { y = Identity (x) }")) == {}
