@@ -77,7 +77,7 @@ def over_valid_steps(
         return torch.where(inside_t, step(state, x_t), state)
 
     states, last = over_time(masked, h, (x, inside), reverse=reverse)
-    return torch.where(inside, states, states.new_zeros(())), last
+    return torch.where(inside, states, 0.0), last
 
 
 def _scanned(step: Step, h: Any, x: Any, reverse: bool) -> tuple[Any, Any]:

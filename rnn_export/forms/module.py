@@ -19,6 +19,8 @@ EXAMPLE_T, EXAMPLE_B = 5, 3  # never T = 1: torch specialises a size of 1, and t
     summary="SingleMatrixRNN through torch.onnx.export, one Scan per layer and direction",
     min_opset=16,  # the exporter draws in 18 and converts down; 16 is the lowest that ONNX Runtime was seen to run
     constants=single_matrices,
+    product="Gemm",
+    bfloat16_opset=16,  # as in scan
     merges_constants=True,
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
