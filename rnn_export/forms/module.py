@@ -27,6 +27,7 @@ def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     import torch
 
     from rnn_export.module import SingleMatrixRNN
+    from rnn_export.recurrence import EXPORTER
 
     spec = weights.spec
     network = SingleMatrixRNN.from_weights(weights).eval()
@@ -43,7 +44,7 @@ def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
         example.append(torch.tensor([EXAMPLE_T, 2, 3]))
         shapes.append({0: "B"})
         inputs.append("lengths")
-    with torch.no_grad(), quiet():
+    with EXPORTER, torch.no_grad(), quiet():
         program = torch.onnx.export(
             network,
             tuple(example),
