@@ -24,12 +24,12 @@ from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import RUNTIMES, Runtime
 from rnn_export.session import COPIES, INSTRUMENTED, SHIPPED
 from rnn_export.verification import Progress
+from rnn_export.whole_model.comparison import compare
 from rnn_export.whole_model.factory import Made
 from rnn_export.whole_model.model_folder import export_model, model_file
 from rnn_export.whole_model.model_subject import ModelCase, ModelSubject
 from rnn_export.whole_model.recognition import recognise, same_cell
 from rnn_export.whole_model.recurrent_nodes import judge_node
-from rnn_export.whole_model.truth import compare
 
 DEFAULT_RUNTIMES = ("onnxruntime-cpu",)
 

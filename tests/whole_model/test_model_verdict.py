@@ -472,6 +472,29 @@ def test_nan_in_the_output_is_no_pass(right, tmp_path: Path) -> None:
     assert findings(verify_model(model, inputs, tmp_path / "wrong.onnx"))["end-to-end"].startswith("inf times")
 
 
+class Overflowing(nn.Module):
+    """One column of the output is more than float32 holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.RNN(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.out(self.rnn(x)[0]), torch.exp(x[..., :1].abs() + 100)], -1)
+
+
+def test_an_overflow_hides_nothing_beside_it(tmp_path: Path) -> None:
+    model = Overflowing().eval()
+    path = export_model(model, features, tmp_path / "out")
+    report = verify_model(model, features, path)
+    assert report.exit_code == 0, findings(report)
+    assert any("no finite value" in row.detail for row in report.results)
+    file = onnx.load(path)
+    change(file, "out.bias", 5.0)
+    onnx.save(file, path)
+    assert "times torch's own error" in findings(verify_model(model, features, path))["end-to-end"]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_whole_model_in_a_coarse_type_is_refused_by_the_name_of_its_network(dtype):
     model = nn.ModuleDict({"encoder": nn.RNN(3, 4).to(dtype)})
