@@ -179,7 +179,7 @@ def _write_golden(folder: Path, weights: Weights, head: Head | None, takes_lengt
         sequences = {"input_0": ("input", x), "output_0": ("output", output)}
         if head is not None:
             read = head_input(head, spec, x, h_0, output, lengths)
-            sequences["output_2"] = ("prediction", read @ head.weight.T.astype(np.float64) + head.bias)
+            sequences["output_2"] = ("prediction", read[:] @ head.weight.T.astype(np.float64) + head.bias)
         if spec.batch_first:
             sequences = {file: (name, array.swapaxes(0, 1)) for file, (name, array) in sequences.items()}
         named = {**sequences, "input_1": ("h_0", h_0), "output_1": ("h_n", h_n)}
