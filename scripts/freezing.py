@@ -1,4 +1,4 @@
-"""Models and exports that would freeze a length: torch says so for some of them, and is silent for others."""
+"""Models and exports that would freeze a length or count padding in: torch says so for some, and is silent for more."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,6 +95,14 @@ class ConstantLengths(Plain):
         return self.out(self.rnn(pack_padded_sequence(x, lengths))[1][0])
 
 
+class PackedMean(Plain):
+    """Nothing freezes, but while exporting the data of a packed sequence have their padding."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        states = self.rnn(pack_padded_sequence(x, lengths))[0].data
+        return self.out(states - states.mean(0))
+
+
 def _with_lengths(T: int, B: int) -> tuple[Tensor, Tensor]:
     return features(T, B), torch.arange(T, T - B, -1).clamp(min=1)
 
@@ -109,4 +117,5 @@ TRAPS = [
     Trap("nn.RNN, `Dim.AUTO`", Plain, shapes=AUTO),
     Trap("lengths as a list", LengthsAsList, _with_lengths, shapes=(*NAMED, {0: "B"})),
     Trap("lengths made of the shape, as a list", ConstantLengths),
+    Trap("a mean over the data of a packed sequence", PackedMean, _with_lengths, shapes=(*NAMED, {0: "B"})),
 ]

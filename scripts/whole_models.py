@@ -49,9 +49,11 @@ lengths and batches, none of them the example's.
 A part is judged by its steps where the model has an nn.RNN. The cell of an `over_time` is the model's own code, and is
 judged with the rest, end to end.
 
-## What would freeze
+## What would freeze, or count padding in
 
-The same example sizes, if the row does not say otherwise. What `exporting()` refuses names the line of the model.
+The same example sizes, if the row does not say otherwise. What `exporting()` refuses names the line of the model. The
+data of a packed sequence are rows in torch and padded while exporting: what treats each row by itself is drawn as it
+is, anything else is refused. An output that is such data itself has another shape in the file, which the verdict sees.
 
 {traps}"""
 

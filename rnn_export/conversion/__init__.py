@@ -3,5 +3,7 @@
 replacement    puts the others in place around torch.onnx.export, and takes them away: exporting()
 layers         nn.RNN: one ONNX RNN per layer, or one Scan per layer and direction
 packing        pack_padded_sequence and pad_packed_sequence: padded data with its lengths
+packed_rows    refuses what would mix the rows of packed data
 frozen_sizes   the line of the user's that would freeze a length or a batch
+refusal        how a refusal gets out of torch's exporter
 """

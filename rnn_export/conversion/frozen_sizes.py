@@ -62,7 +62,7 @@ class FrozenSizes:
         """
         if not getattr(node.expr, "free_symbols", None) or node.hint is None:
             return
-        place = _users_place()
+        place = users_place()
         if place is not None:
             raise _refusal(place, int(node.hint))
         if not node.shape_env.bound_sympy(node.expr).is_singleton():  # else it is the same for all sizes
@@ -70,7 +70,7 @@ class FrozenSizes:
 
     def see_cell(self, x: Tensor) -> None:
         """An RNNCell is called with x (B, I)."""
-        place, mode = _users_place(), getattr(x, "fake_mode", None)
+        place, mode = users_place(), getattr(x, "fake_mode", None)
         if place is not None and mode is not None:
             self._cells[place] += 1
             if all(mode.shape_env is not known for known in self._shape_envs):
@@ -98,7 +98,7 @@ class FrozenSizes:
         return None if place is None else _refusal(place, steps)
 
 
-def _users_place() -> Place | None:
+def users_place() -> Place | None:
     """The innermost line that is neither torch's nor ours, or None where torch is not in the user's code."""
     frame: FrameType | None = sys._getframe(1)
     layer = ""

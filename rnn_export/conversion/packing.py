@@ -2,7 +2,8 @@
 
 torch packs by sorting and concatenating, which no exporter draws with dynamic lengths. While exporting, ``data`` is the
 padded (T, B, ...) itself and ``batch_sizes`` the lengths (B,), in the batch's own order: nothing is sorted, so
-``sorted_indices`` are the identity. What works on ``data`` element by element, such as dropout, works on it as it is.
+``sorted_indices`` are the identity. What works on each row of ``data`` by itself, such as dropout, works on it as it
+is; ``packed_rows`` refuses anything else.
 """
 
 from typing import Any
@@ -40,7 +41,8 @@ def pack(input: Any, lengths: Any, batch_first: bool, enforce_sorted: bool) -> P
         )
     torch._check(lengths.shape[0] == data.shape[1])  # type: ignore[no-untyped-call]
     indices = None if enforce_sorted else torch.arange(data.shape[1])
-    return PackedSequence(data, lengths.to(torch.int64), indices, indices)
+    # an alias: the model's own tensor is no packed data
+    return PackedSequence(torch.ops.aten.alias(data), lengths.to(torch.int64), indices, indices)
 
 
 def pad(sequence: PackedSequence, batch_first: bool, padding_value: float, total_length: Any) -> tuple[Tensor, Tensor]:

@@ -23,20 +23,14 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from rnn_export.conversion import layers, packing
 from rnn_export.conversion.frozen_sizes import FrozenSizes
+from rnn_export.conversion.packed_rows import PackedRows
+from rnn_export.conversion.refusal import Refused
 from rnn_export.errors import ConversionError, UsageError
 from rnn_export.recurrence import EXPORTER, exporting_now
 
 _FROZEN = re.compile(r"static shape of (\d+)")  # torch's words for a dynamic axis that has become a number
 
 _STRICT = "strict export cannot see through exporting()"
-
-
-class _Refused(BaseException):
-    """Leaves torch's exporter at once: it would catch an Exception, try another way, and hide the reason."""
-
-    def __init__(self, reason: ConversionError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 class _Conversion:
@@ -46,13 +40,14 @@ class _Conversion:
         self.draw = draw
         self.thread = threading.get_ident()
         self.sizes = FrozenSizes()
+        self.rows = PackedRows()
 
     def acts(self) -> bool:
         return self.thread == threading.get_ident() and exporting_now()
 
     def explain(self, error: BaseException) -> BaseException:
         """The reason behind torch's error, where it is known; otherwise the error itself."""
-        if isinstance(error, _Refused):
+        if isinstance(error, Refused):
             return error.reason
         if isinstance(error, Unsupported) and any(word in str(error) for word in (_STRICT, "rnn_export")):
             return ConversionError(_STRICT, "Leave out strict=True")
@@ -90,12 +85,13 @@ def exporting(form: str = "rnn") -> Iterator[None]:
     with EXPORTER, torch.no_grad(), ExitStack() as restore:
         conversion = _Conversion(layers.DRAW_LAYER[form])
         _replace_all(conversion, restore)
+        restore.enter_context(conversion.rows)
         try:
             yield
         except BaseException as error:
             if (reason := conversion.explain(error)) is error:
                 raise
-            raise reason from (None if isinstance(error, _Refused) else error)
+            raise reason from (None if isinstance(error, Refused) else error)
         conversion.sizes.check()
 
 
@@ -136,7 +132,7 @@ def _in_the_exporting_thread(stand_in: Callable[..., Any], original: Callable[..
                 raise ConversionError("TorchScript tracing freezes the length", "Leave out dynamo=False")
             return stand_in(conversion, original, *arguments, **options)
         except ConversionError as reason:
-            raise _Refused(reason) from None
+            raise Refused(reason) from None
 
     return method
 
@@ -148,7 +144,10 @@ def _rnn_forward(
     input: Any,  # noqa: A002
     hx: Tensor | None = None,
 ) -> tuple[Any, Tensor]:
-    return layers.forward(conversion.draw, module, input, hx)
+    conversion.rows.refuse(input, "nn.RNN")
+    with conversion.rows.unwatched():
+        output, h_n = layers.forward(conversion.draw, module, input, hx)
+    return (conversion.rows.mark(output) if isinstance(output, PackedSequence) else output), h_n
 
 
 def _refuse_packed(_: _Conversion, original: Any, module: nn.Module, input: Any, hx: Any = None) -> Any:  # noqa: A002
@@ -187,12 +186,14 @@ def _pad_code(sequence, batch_first=False, padding_value=0.0, total_length=None)
     return padded(sequence, batch_first, padding_value, total_length)
 
 
-def _pack(_: _Conversion, __: Any, *arguments: Any) -> PackedSequence:
-    return packing.pack(*arguments)
+def _pack(conversion: _Conversion, __: Any, *arguments: Any) -> PackedSequence:
+    with conversion.rows.unwatched():
+        return conversion.rows.mark(packing.pack(*arguments))
 
 
-def _pad(_: _Conversion, __: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
-    return packing.pad(*arguments)
+def _pad(conversion: _Conversion, __: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+    with conversion.rows.unwatched():
+        return packing.pad(*arguments)
 
 
 packed = _in_the_exporting_thread(_pack, _copy(pack_padded_sequence))

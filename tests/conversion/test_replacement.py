@@ -355,6 +355,61 @@ def test_a_packed_sequence_into_another_layer_is_refused() -> None:
         export(model, (sequence(), LENGTHS), TIME, {0: "B"})
 
 
+def on_rows(work: Callable[[Model, Tensor], Tensor]) -> Model:
+    """``work`` on the data of a packed output, which goes on packed."""
+
+    def body(self: Model, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = self.rnn(pack_padded_sequence(x, lengths, enforce_sorted=False))[0]
+        return pad_packed_sequence(packed._replace(data=work(self, packed.data)))[0]
+
+    return Model(body)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda self, y: y.mean(0, keepdim=True) + y,
+        lambda self, y: y - y.mean(),
+        lambda self, y: torch.cumsum(y, 0),
+        lambda self, y: y.log_softmax(1),
+        lambda self, y: torch.cat([y, y]),
+        lambda self, y: y * y[0],
+        lambda self, y: y / y.shape[0],
+        lambda self, y: y * y.relu().amax(dim=0),
+        lambda self, y: y.T.T,
+        lambda self, y: y.size(0) * y,
+    ],
+    ids=["mean 0", "mean", "cumsum", "axis 1", "cat", "index", "shape", "later", "T", "size"],
+)
+def test_what_would_mix_the_rows_of_packed_data_is_refused_with_its_line(work: Callable[..., Any]) -> None:
+    line = inspect.getsourcelines(work)[1]
+    with pytest.raises(ConversionError, match=rf"test_replacement.py:{line}: .*on the data of a packed.*pad_packed"):
+        export(on_rows(work), (sequence(), torch.tensor([2, 5, 3])), TIME, {0: "B"})
+
+
+def test_packed_data_as_an_unbatched_sequence_are_refused() -> None:
+    model = Model(lambda self, x, lengths: self.rnn(pack_padded_sequence(x, lengths).data)[0])
+    with pytest.raises(ConversionError, match=r"test_replacement\.py:\d+: .*nn\.RNN on the data of a packed sequence"):
+        export(model, (sequence(), LENGTHS), TIME, {0: "B"})
+
+
+def test_what_works_on_each_row_of_packed_data_is_drawn() -> None:
+    def work(self: Model, y: Tensor) -> Tensor:
+        y = nn.functional.dropout(nn.functional.gelu(1 - y), training=self.training) @ self.cell.weight_hh
+        y = nn.functional.layer_norm(nn.functional.linear(y, self.cell.weight_hh), (8,)).to(y.dtype)
+        return torch.cat([y.log_softmax(-1), y.clamp(max=0.5) ** 2 * y.mean(-1, keepdim=True)], dim=-1)
+
+    def body(self: Model, x: Tensor, lengths: Tensor) -> Any:
+        packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+        total = x.sum(0)  # of the model's own tensor, which is no packed data
+        assert packed.data.dtype == x.dtype
+        return on_rows(work).body(self, x, lengths), total
+
+    model = Model(body)
+    file = export(model, (sequence(), torch.tensor([2, 5, 3])), TIME, {0: "B"})
+    assert_right(file, model, sequence(9, 2), torch.tensor([4, 9]))
+
+
 def test_training_with_dropout_between_layers_is_refused() -> None:
     model = Model(lambda self, x: self.rnn(x), num_layers=2, dropout=0.5).train()
     with pytest.raises(ConversionError, match=r"training mode.*model\.eval\(\)"), rnn_export.exporting():
