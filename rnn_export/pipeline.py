@@ -115,7 +115,8 @@ def verify(
         raise UsageError(f"the time limit {timeout} is no number of seconds", "Give one above 0, such as 60")
     named = {runtimes} if isinstance(runtimes, str) else set(runtimes)
     demanded = frozenset({require} if isinstance(require, str) else require)
-    wanted = [RUNTIMES.get(name) for name in sorted(named or RUNTIMES.names())]
+    chosen = named or {runtime.name for runtime in RUNTIMES if runtime.by_default}
+    wanted = [RUNTIMES.get(name) for name in sorted(chosen)]
     wanted += [RUNTIMES.get(name) for name in sorted(demanded - {runtime.name for runtime in wanted})]
     path = Path(artifact)
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:

@@ -112,7 +112,8 @@ def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> Res
     try:
         judgement = _judgement(session, case)
     except Wrong as wrong:
-        judgement = Judgement(wrong.code, wrong.detail)
+        # Without steps nothing is computed: whatever is answered then is a difference between runtimes.
+        judgement = Judgement(wrong.code, wrong.detail, diverges=case.check is Check.NO_STEPS)
     except Failure as failure:
         if case.check not in _EMPTY or failure.status is not Status.REFUSED:
             raise
