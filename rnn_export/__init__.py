@@ -18,14 +18,19 @@ _HOME = {
     "Weights": "weights",
     "describe": "pipeline",
     "export": "pipeline",
+    "export_model": "whole_model.model_folder",
+    "exporting": "conversion.replacement",
     "from_torch": "module",
+    "over_time": "recurrence",
     "to_torch": "module",
     "verify": "pipeline",
+    "verify_model": "whole_model.model_verdict",
 }
 __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from rnn_export.artifact import Artifact as Artifact
+    from rnn_export.conversion.replacement import exporting as exporting
     from rnn_export.errors import RnnExportError as RnnExportError
     from rnn_export.module import SingleMatrixRNN as SingleMatrixRNN
     from rnn_export.module import SingleMatrixRNNCell as SingleMatrixRNNCell
@@ -35,8 +40,11 @@ if TYPE_CHECKING:
     from rnn_export.pipeline import describe as describe
     from rnn_export.pipeline import export as export
     from rnn_export.pipeline import verify as verify
+    from rnn_export.recurrence import over_time as over_time
     from rnn_export.spec import RNNSpec as RNNSpec
     from rnn_export.weights import Weights as Weights
+    from rnn_export.whole_model.model_folder import export_model as export_model
+    from rnn_export.whole_model.model_verdict import verify_model as verify_model
 
 
 def __getattr__(name: str) -> object:

@@ -1,6 +1,7 @@
 """The artifact: a folder with the model, golden data, the weights, and a manifest that binds them.
 
 model.onnx               the network in one form
+model.onnx.data          its weights, where they are too large for one file
 test_data_set_N/         golden inputs and outputs, in the layout of ONNX's backend tests
 data.json                the tolerances that onnx.backend.test applies to them
 weights.safetensors      the weights under torch's names, and the spec
@@ -10,6 +11,7 @@ manifest.json            spec, form, opset, versions, and the sha256 of every ot
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +25,7 @@ import numpy as np
 from rnn_export.checkpoint import Checkpoint, load_checkpoint, save_weights
 from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.folder import heal, replace_folder
+from rnn_export.forms import constants_of
 from rnn_export.oracle import head_input, run_oracle
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+WHOLE_MODEL = "whole-model"  # the kind of a folder that export_model made; an artifact's manifest has no kind
+_AGAIN = "Export it again with rnn-export export"
 GOLDEN = ((5, 3), (1, 1), (4, 2))  # (T, B): short, because rounding grows with T on chaotic networks
 GOLDEN_RTOL, GOLDEN_ATOL = 1e-3, 1e-5  # a smoke test for other people's runners; the verdict is verify's
 
@@ -83,18 +88,19 @@ class Artifact:
         path = Path(path)
         with suppress(OSError):  # a place that cannot be looked at is not healed, and then not found either
             heal(path, sweep=False)
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
+        _check_fields(path, manifest)
         try:
-            _check_files(path, manifest)
+            check_files(path, manifest)
         except FileNotFoundError:
             raise ArtifactError(f"{path} was replaced while it was read", "Run it again") from None
         return cls(path, manifest)
 
 
 def is_artifact(path: Path) -> bool:
-    """Whether a folder is an artifact, whole or damaged, and holds nothing of anybody else's."""
+    """Whether a folder is an artifact or a whole model's, whole or damaged, and holds nothing of anybody else's."""
     try:
-        files = set(_read_manifest(path)["files"]) | {MANIFEST}
+        files = set(read_manifest(path)["files"]) | {MANIFEST}
     except ArtifactError:
         return False
     return all(_relative(file, path) in files for file in _files(path))
@@ -132,7 +138,7 @@ def write_artifact(
     }
 
     def fill(folder: Path) -> None:
-        (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+        _write_model(folder, model, constants_of(form, weights, head))
         save_weights(folder / "weights.safetensors", weights, head)
         _write_golden(folder, weights, head, lengths)
         files = {_relative(file, folder): _sha256(file) for file in _files(folder)}
@@ -141,6 +147,18 @@ def write_artifact(
     place = Path(os.path.realpath(path))  # before the rename: it may be the folder that one stands in
     replace_folder(place, fill, is_artifact)
     return Artifact.load(place)
+
+
+def _write_model(folder: Path, model: "onnx.ModelProto", constants: Mapping[str, Any]) -> None:
+    import onnx
+
+    from rnn_export.forms._external import declared, write_data
+
+    file = folder / "model.onnx"
+    file.write_bytes(model.SerializeToString(deterministic=True))
+    if declared(model):
+        write_data(folder, model, constants)
+        onnx.checker.check_model(str(file), full_check=True)
 
 
 def _write_golden(folder: Path, weights: Weights, head: Head | None, takes_lengths: bool) -> None:
@@ -174,8 +192,12 @@ def _write_golden(folder: Path, weights: Weights, head: Head | None, takes_lengt
     (folder / "data.json").write_bytes(_text({"rtol": GOLDEN_RTOL, "atol": GOLDEN_ATOL * largest}))
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    again = "Export it again with rnn-export export"
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a folder that this package made, whatever its kind; its own text is checked.
+
+    Raises:
+        ArtifactError: there is none, or it is damaged or changed.
+    """
     if not path.exists():
         raise ArtifactError(f"{path} does not exist", "Make it with rnn-export export SOURCE -o DIR")
     if not (path / MANIFEST).is_file():
@@ -184,25 +206,40 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             "A model that somebody else exported is verified with --against SOURCE",
         )
     if (path / MANIFEST).is_symlink():
-        raise ArtifactError(f"the manifest of {path} is a link", again)
+        raise ArtifactError(f"the manifest of {path} is a link", _AGAIN)
     raw = (path / MANIFEST).read_bytes()
     try:
         manifest = json.loads(raw)
         if manifest["schema"] != SCHEMA:
-            raise ArtifactError(f"{path} has manifest schema {manifest['schema']}, not {SCHEMA}", again)
+            raise ArtifactError(f"{path} has manifest schema {manifest['schema']}, not {SCHEMA}", _AGAIN)
         seal = manifest.pop("sha256")
-        RNNSpec.from_dict(manifest["spec"])
-        fields = (manifest["files"], dict), (manifest["form"], str), (manifest["opset"], int)
-        if not all(isinstance(value, kind) for value, kind in fields):
-            raise ValueError("files, form or opset is of another kind")
-    except SourceError as error:
-        raise ArtifactError(f"the manifest of {path} is damaged: {error}", again) from None
+        if not isinstance(manifest["files"], dict):
+            raise ValueError("files is of another kind")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"the manifest of {path} is damaged: {error}", again) from None
-    # Byte for byte what write_artifact writes, so that no bit of it can change unseen.
+        raise ArtifactError(f"the manifest of {path} is damaged: {error}", _AGAIN) from None
+    # Byte for byte what was written, so that no bit of it can change unseen.
     if raw != sealed(manifest) or seal != _seal(manifest):
-        raise ArtifactError(f"the manifest of {path} was changed after it was exported", again)
+        raise ArtifactError(f"the manifest of {path} was changed after it was exported", _AGAIN)
     return dict(manifest)
+
+
+def _check_fields(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Raises ArtifactError where the manifest is not that of a recurrent network's artifact."""
+    if manifest.get("kind") == WHOLE_MODEL:
+        source = manifest.get("source")
+        named = source.get("factory") if isinstance(source, dict) else None
+        plain = isinstance(named, str) and re.fullmatch(r"[\w.]+:\w+", named)
+        factory = named if plain else "package.module:factory"
+        raise ArtifactError(
+            f"{path} holds a whole model, which only its torch model can judge",
+            f"Add --against {factory} --trust-code, or call rnn_export.verify_model",
+        )
+    try:
+        RNNSpec.from_dict(manifest["spec"])
+        if not (isinstance(manifest["form"], str) and isinstance(manifest["opset"], int)):
+            raise ValueError("form or opset is of another kind")
+    except (SourceError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ArtifactError(f"the manifest of {path} is damaged: {error}", _AGAIN) from None
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:
@@ -214,7 +251,8 @@ def sealed(manifest: Mapping[str, Any]) -> bytes:
     return _text({**manifest, "sha256": _seal(manifest)})
 
 
-def _check_files(path: Path, manifest: Mapping[str, Any]) -> None:
+def check_files(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Raises ArtifactError where a file is changed, missing, added or not a plain file."""
     again = "Do not use it; export it again"
     expected = dict(manifest["files"])
     found = {_relative(file, path): file for file in _files(path) if file.name != MANIFEST or file.parent != path}

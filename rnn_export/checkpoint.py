@@ -13,6 +13,7 @@ import numpy as np
 from rnn_export.contents import Contents, read_contents
 from rnn_export.errors import RnnExportError, SourceError
 from rnn_export.recurrent_parts import PARAMETER, Part, choose_part
+from rnn_export.safetensors_files import write_safetensors
 from rnn_export.spec import RNNSpec, parse_spec
 from rnn_export.weights import Head, Weights
 
@@ -69,7 +70,8 @@ def load_checkpoint(
         width = weights.spec.num_directions * weights.spec.hidden_size
         read = "the output" if linear.weight.shape[1] == width else "cat(x, h)"
         notes = (*notes, f"head {head!r}, {linear.weight.shape[1]} -> {len(linear.weight)}, reads {read}")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     notes = (*notes, *contents.notes)
     return Checkpoint(weights, notes, {"name": path.name, "sha256": digest}, linear)
 
@@ -109,11 +111,9 @@ def head_widths(spec: RNNSpec) -> tuple[int, ...]:
 
 def save_weights(path: Path, weights: Weights, head: Head | None = None) -> None:
     """Write a .safetensors file that says which network it is; deterministic. The head is called ``head``."""
-    from safetensors.numpy import save
-
     metadata = {METADATA_KEY: json.dumps(weights.spec.to_dict(), sort_keys=True)}
     tensors = dict(weights) | ({f"head.{name}": array for name, array in head._asdict().items()} if head else {})
-    path.write_bytes(save(tensors, metadata))  # save_file would make it readable for its owner alone
+    write_safetensors(path, tensors, metadata)
 
 
 def _spec_of(
@@ -185,7 +185,8 @@ def _head(path: Path, tensors: Mapping[str, Any], key: str, weights: Weights) ->
             f"{key}.weight in {path.name} reads {weight.shape[1]} values, but {spec} gives {widths[0]}",
             f"The classic i2o, on cat(x, h), would read {widths[1]}" if len(widths) > 1 else "",
         )
-    bias = tensors.get(f"{key}.bias", np.zeros(len(weight), weight.dtype))
+    weight = np.asarray(weight)
+    bias = np.asarray(tensors.get(f"{key}.bias", np.zeros(len(weight), weight.dtype)))
     if weight.dtype != weights.dtype or bias.dtype != weights.dtype:
         raise SourceError(f"{key!r} in {path.name} is {weight.dtype}, but the network is {weights.dtype}")
     if bias.shape != weight.shape[:1] or not (np.isfinite(weight).all() and np.isfinite(bias).all()):

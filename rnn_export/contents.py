@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from rnn_export.errors import SourceError
 from rnn_export.numpy_files import read_npz
+from rnn_export.safetensors_files import read_safetensors
 from rnn_export.spec import SPEC_SYNTAX
 from rnn_export.torch_files import SAVE_AGAIN, read_torch_file
 from rnn_export.torch_tree import RecurrentModule
@@ -48,16 +49,8 @@ def read_contents(path: Path) -> Contents:
 
 
 def _read_safetensors(path: Path) -> Contents:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-            tensors = {name: file.get_tensor(name) for name, kind in kinds.items() if kind in ("F32", "F64")}
-            refused = {name: _NOT_FLOAT for name in kinds if name not in tensors}
-            return Contents("safetensors", tensors, refused, file.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read: {error}", "It is damaged or incomplete; copy it again") from None
+    file = read_safetensors(path)
+    return Contents("safetensors", file.tensors, dict.fromkeys(file.others, _NOT_FLOAT), file.metadata)
 
 
 def _read_torch(path: Path) -> Contents:

@@ -4,6 +4,7 @@ RnnExportError
 ├── UsageError         a name, an option or a call that makes no sense              exit 2
 ├── OutputError        a place that cannot be written (exists, no space, no right)  exit 2
 ├── SourceError        a checkpoint or spec that cannot be loaded or is no RNN      exit 3
+├── ConversionError    a model that cannot be exported without freezing something  exit 3
 ├── ArtifactError      an artifact or ONNX file that is damaged or not understood   exit 3
 └── InstallationError  a runtime's environment that could not be made               exit 4
 
@@ -41,6 +42,12 @@ class OutputError(RnnExportError):
 
 class SourceError(RnnExportError):
     """A checkpoint or spec string that cannot be loaded, or that holds no RNN."""
+
+    exit_code = 3
+
+
+class ConversionError(RnnExportError):
+    """A torch model that cannot be exported without freezing something, or that computes what no form can draw."""
 
     exit_code = 3
 

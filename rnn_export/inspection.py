@@ -1,6 +1,7 @@
 """What an ONNX file itself says: its signature, its weights, its layers, and axes that only look dynamic."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
+from rnn_export.blocks import blocks
 from rnn_export.errors import ArtifactError
-from rnn_export.forms import FORMS, Form, constants_of
+from rnn_export.forms import EXTERNAL_ABOVE, FORMS, Form, constants_of
+from rnn_export.forms._external import held_bytes, read_in_place
 from rnn_export.forms._tidy import graphs
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
 
 _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+LARGEST_FIXED = 2**24  # numbers: 64 MiB in float32, in each of the cases
 RECURRENT = ("RNN", "Scan", "Loop")
 
 
@@ -61,8 +65,12 @@ class LayerOutput:
     reversed_time: bool = False
 
 
-def load_model(path: Path) -> onnx.ModelProto:
+def load_model(path: Path, *, in_place: bool = False) -> onnx.ModelProto:
     """Read and check a file.
+
+    Args:
+        path: the file.
+        in_place: leave what lies beside the model where it is.
 
     Raises:
         ArtifactError: it is missing, or not an ONNX model that the checker accepts.
@@ -71,8 +79,10 @@ def load_model(path: Path) -> onnx.ModelProto:
         what = "is a folder: an artifact needs no --against" if path.is_dir() else "does not exist"
         raise ArtifactError(f"{path} {what}", "Name an ONNX file")
     try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
+        model = onnx.load(path, load_external_data=not in_place)
+        # The checker writes a model that it is given into one message, which has a limit.
+        fits = not in_place and held_bytes(model) <= EXTERNAL_ABOVE
+        onnx.checker.check_model(model if fits else str(path))
     except Exception as error:  # protobuf and the checker raise their own types
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(f"{path} is not a valid ONNX model: {first}") from None
@@ -105,6 +115,7 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
         if value is not None and (shape := _dims(value)) and (len(shape) != 3 or shape[2] not in (None, width)):
             raise ArtifactError(f"{value.name} has shape {shape}, but {spec} has 3 axes that end with {width}")
     T, B = (dims[1], dims[0]) if spec.batch_first else (dims[0], dims[1])
+    _check_fixed_sizes(x.name, T, B, max(spec.input_size, D * H))
     return Signature(
         input=x.name,
         h_0=h_0.name if h_0 is not None else None,
@@ -118,28 +129,48 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
     )
 
 
-def weight_tensors(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
-    """Every floating-point constant with axes, also those inside bodies; a repeated name gets a mark."""
+def _check_fixed_sizes(name: str, T: int | None, B: int | None, width: int) -> None:
+    """A file may declare any number, and every case would be made of that size."""
+    fixed = {what: size for what, size in (("length", T), ("batch size", B)) if size is not None}
+    said = " and ".join(f"the fixed {what} {size:,}" for what, size in fixed.items())
+    if any(size < 1 for size in fixed.values()):
+        raise ArtifactError(f"the input {name} has {said}", "Export it with dynamic axes")
+    if fixed and math.prod(fixed.values()) * width > LARGEST_FIXED:
+        limit = f"more than {LARGEST_FIXED:,} numbers in every case"
+        raise ArtifactError(f"the input {name} has {said}: {limit}", "Export it with dynamic axes")
+
+
+def weight_tensors(model: onnx.ModelProto, folder: Path | None = None) -> dict[str, NDArray[Any]]:
+    """Every floating-point constant with axes, also those inside bodies; a repeated name gets a mark.
+
+    Args:
+        model: the file.
+        folder: where it lies, for a model that was loaded in place.
+    """
     found: dict[str, NDArray[Any]] = {}
     for graph in graphs(model.graph):
-        for name, array in constants_of_graph(graph):
+        for name, array in constants_of_graph(graph, folder):
             if np.issubdtype(array.dtype, np.floating) and array.ndim:
                 found[name if name not in found else f"{name} (again)"] = array
     return found
 
 
-def read_back(model: onnx.ModelProto, form: Form, weights: Weights, head: Head | None = None) -> str:
+def read_back(
+    model: onnx.ModelProto, form: Form, weights: Weights, head: Head | None = None, folder: Path | None = None
+) -> str:
     """Whether the file holds exactly the form's stated transformation of the weights, bit for bit.
+
+    ``folder`` is where the model lies, if it was loaded in place.
 
     Returns:
         What is wrong, or an empty string.
     """
-    found, expected = weight_tensors(model), constants_of(form.name, weights, head)
+    found, expected = weight_tensors(model, folder), constants_of(form.name, weights, head)
     for name, array in expected.items():
         if name not in found:
-            if form.merges_constants and (
-                not array.any() or any(_same_bits(found[other], array) for other in expected if other in found)
-            ):
+            others = [found[other] for other in expected if other in found]
+            merged = not np.asarray(array).any() or any(_same_bits(other, array) for other in others)
+            if form.merges_constants and merged:
                 continue
             return f"{name} is not in the file"
         if not _same_bits(found[name], array):
@@ -148,11 +179,11 @@ def read_back(model: onnx.ModelProto, form: Form, weights: Weights, head: Head |
     return f"the file holds {extra[0]}, which the form {form.name} does not have" if extra else ""
 
 
-def recognise_weights(model: onnx.ModelProto, weights: Weights) -> str:
+def recognise_weights(model: onnx.ModelProto, weights: Weights, folder: Path | None = None) -> str:
     """The form whose transformation of the weights the file holds under names of its own, or empty."""
-    found = {_digest(array) for array in weight_tensors(model).values()}
+    found = {_digest(array) for array in weight_tensors(model, folder).values()}
     for form in FORMS:
-        if all(_digest(np.asarray(array)) in found for array in form.constants(weights).values()):
+        if all(_digest(array) in found for array in form.constants(weights).values()):
             return form.name
     return ""
 
@@ -170,7 +201,7 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
         shown = [LayerOutput(node.output[0], index, None) for index, node in enumerate(rnns)]
     elif len(scans) == len(spec.cells()) and not rnns and (order := _cells_in_order(model.graph, scans, spec)):
         for node, (layer, direction) in zip(order, spec.cells(), strict=True):
-            flipped = direction == 1 and not _runs_in_reverse(node)
+            flipped = direction == 1 and not runs_in_reverse(node)
             shown.append(LayerOutput(node.output[-1], layer, direction, flipped))
     if not shown or any(not value.name for value in shown):
         return None
@@ -202,10 +233,13 @@ def frozen_length(model: onnx.ModelProto, steps: int) -> str:
     return "no constant of that size was found"
 
 
-def constants_of_graph(graph: onnx.GraphProto) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Initializers and Constant nodes of one graph, by the names of their values."""
+def constants_of_graph(graph: onnx.GraphProto, folder: Path | None = None) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Initializers and Constant nodes of one graph, by the names of their values; without a folder only those in it."""
     for tensor in graph.initializer:
-        yield tensor.name, numpy_helper.to_array(tensor)
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            yield tensor.name, numpy_helper.to_array(tensor)
+        elif folder is not None:
+            yield tensor.name, read_in_place(tensor, folder)
     for node in graph.node:
         if node.op_type == "Constant":
             for attribute in node.attribute:
@@ -232,7 +266,8 @@ def _cells_in_order(graph: onnx.GraphProto, scans: list[onnx.NodeProto], spec: R
     return [rows[row] for row in sorted(rows)] if sorted(rows) == list(range(len(scans))) else None
 
 
-def _runs_in_reverse(node: onnx.NodeProto) -> bool:
+def runs_in_reverse(node: onnx.NodeProto) -> bool:
+    """Whether a Scan writes its output from the end."""
     return any(item.name == "scan_output_directions" and list(item.ints)[-1:] == [1] for item in node.attribute)
 
 
@@ -242,8 +277,14 @@ def _dims(value: onnx.ValueInfoProto) -> list[int | None]:
 
 
 def _same_bits(found: NDArray[Any], expected: Any) -> bool:
-    array = np.asarray(expected)
-    return found.dtype == array.dtype and found.shape == array.shape and found.tobytes() == array.tobytes()
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        return False
+    flat, position = found.reshape(-1), 0
+    for block in blocks(expected):
+        if flat[position : position + block.size].tobytes() != block.tobytes():
+            return False
+        position += block.size
+    return True
 
 
 def _difference(found: NDArray[Any], expected: Any) -> str:
@@ -258,5 +299,8 @@ def _difference(found: NDArray[Any], expected: Any) -> str:
     return f"differs from the checkpoint in {len(different)} values, first at {list(place)}: {values}"
 
 
-def _digest(array: NDArray[Any]) -> tuple[str, tuple[int, ...], str]:
-    return array.dtype.name, array.shape, hashlib.sha256(array.tobytes()).hexdigest()
+def _digest(array: Any) -> tuple[str, tuple[int, ...], str]:
+    digest = hashlib.sha256()
+    for block in blocks(array):
+        digest.update(block.data)
+    return array.dtype.name, array.shape, digest.hexdigest()

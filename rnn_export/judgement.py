@@ -16,6 +16,7 @@ from rnn_export.weights import Cell, Head, Weights
 
 INCOMPARABLE = 2.0**-10  # of the largest output
 RATIO_GATE = 8.0  # end to end, where no residual could be measured
+UNJUDGED = "every step overflows or follows a NaN: not judged"
 TEN_BIT = ("TF32", "10-bit (TF32, float16)")
 
 
@@ -77,16 +78,34 @@ class _Found:
             self.precision = precision
         if self.code and not self.diverges:
             return
+        of = f" of {where}" if where else ""
         if residual.first is not None:
             t, b, unit = residual.first
             self.code, self.diverges = "step-residual", False
-            place = f"first at t={t} b={b} unit={unit} of {where}"
+            place = f"first at t={t} b={b} unit={unit}{of}"
             self.detail = f"residual {residual.max_q:.3g} > 4, {place}; {instead or _explained(precision, asked)}"
         elif residual.misplaced is not None:
             t, b, unit = residual.misplaced
             self.code, self.diverges = ("nan-swallowed", True) if swallowed else ("nan-misplaced", False)
             what = "swallows a NaN" if swallowed else "puts NaN or infinity where IEEE arithmetic does not"
-            self.detail = f"{what}, first at t={t} b={b} unit={unit} of {where}"
+            self.detail = f"{what}, first at t={t} b={b} unit={unit}{of}"
+
+    def judgement(self, max_abs: float | None = None) -> Judgement:
+        notes = list(self.notes)
+        if self.overflowed:
+            notes.append(f"{self.overflowed} elements overflow, not judged")
+        if self.blind > 0.5:
+            notes.append(f"{self.blind:.0%} of the elements could not have shown a fault")
+        return Judgement(
+            self.code,
+            self.detail,
+            self.worst,
+            self.precision,
+            max_abs,
+            tuple(notes),
+            self.judged,
+            self.diverges,
+        )
 
 
 def judge(
@@ -135,20 +154,37 @@ def judge(
         _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked, lengths)
     if not found.code and finite and (step := _incomparable_from(answers.output, truth)) is not None:
         found.notes.append(f"end to end no longer comparable from t={step}")
-    if found.overflowed:
-        found.notes.append(f"{found.overflowed} elements overflow, not judged")
-    if found.blind > 0.5:
-        found.notes.append(f"{found.blind:.0%} of the elements could not have shown a fault")
-    return Judgement(
-        found.code,
-        found.detail,
-        found.worst,
-        found.precision,
-        max_abs,
-        tuple(found.notes),
-        found.judged,
-        found.diverges,
-    )
+    return found.judgement(max_abs)
+
+
+def judge_cell(
+    cell: Cell,
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    y: NDArray[np.floating],
+    h_n: NDArray[np.floating] | None,
+    asked: str = "float32",
+    *,
+    reverse: bool = False,
+    lengths: NDArray[np.integer] | None = None,
+) -> Judgement:
+    """Judge one layer in one direction by its steps alone.
+
+    Args:
+        cell: what it should compute.
+        x: (T, B, I), the layer's actual input.
+        h_0: (B, H).
+        y: (T, B, H), what the runtime answered.
+        h_n: (B, H), None where the runtime does not give it.
+        asked: the precision that the row asks for.
+        reverse: the layer reads x from its end.
+        lengths: (B,), each in 1..T; steps past a sequence's end are not judged.
+    """
+    found = _Found()
+    _judge_runs(found, cell, _runs(x, h_0, y, h_n, "", reverse, lengths), asked, reverse)
+    if not found.code and not found.judged and x.size:
+        found.code, found.detail, found.diverges = "overflow", UNJUDGED, True
+    return found.judgement()
 
 
 def _judge_layer(
@@ -168,19 +204,37 @@ def _judge_layer(
         row, cell, reverse = layer * spec.num_directions + direction, weights.cell(layer, direction), direction == 1
         y = states[:, :, direction * H : (direction + 1) * H]
         where = f"layer {layer}" + (" in reverse" if reverse else "")
-        runs = [_Run(below, h_0[row], y, where, lengths)]
-        if h_n is not None and len(y):
-            # h_n must be the last state: where it is not, bit for bit, it is judged from the state before it
-            last, previous = _last_step(y, h_0[row], reverse, lengths)
-            rows = np.arange(y.shape[1])
-            if not np.array_equal(h_n[row], y[last, rows], equal_nan=True):
-                runs.append(_Run(below[last, rows][None], previous, h_n[row][None], f"h_n, {where}", None))
-        for run in runs:
-            arrays = (cell, run.x, run.h_0, run.y)
-            residual, precision = judge_as_asked(asked, *arrays, reverse=reverse, lengths=run.lengths)
-            swallowed = residual.swallowed and spec.nonlinearity == "relu"
-            instead = "" if residual.first is None else _other_activation(cell, run, reverse)
-            found.add(residual, run.where, precision, asked, swallowed, instead)
+        runs = _runs(below, h_0[row], y, None if h_n is None else h_n[row], where, reverse, lengths)
+        _judge_runs(found, cell, runs, asked, reverse)
+
+
+def _runs(
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    y: NDArray[np.floating],
+    h_n: NDArray[np.floating] | None,
+    where: str,
+    reverse: bool,
+    lengths: NDArray[np.integer] | None,
+) -> list["_Run"]:
+    """What is judged of one layer and direction: its states, and h_n where it is not the last of them."""
+    runs = [_Run(x, h_0, y, where, lengths)]
+    if h_n is not None and len(y):
+        # h_n must be the last state: where it is not, bit for bit, it is judged from the state before it
+        last, previous = _last_step(y, h_0, reverse, lengths)
+        rows = np.arange(y.shape[1])
+        if not np.array_equal(h_n, y[last, rows], equal_nan=True):
+            runs.append(_Run(x[last, rows][None], previous, h_n[None], ", ".join(filter(None, ["h_n", where])), None))
+    return runs
+
+
+def _judge_runs(found: _Found, cell: Cell, runs: list["_Run"], asked: str, reverse: bool) -> None:
+    for run in runs:
+        arrays = (cell, run.x, run.h_0, run.y)
+        residual, precision = judge_as_asked(asked, *arrays, reverse=reverse, lengths=run.lengths)
+        swallowed = residual.swallowed and cell.nonlinearity == "relu"
+        instead = "" if residual.first is None else _other_activation(cell, run, reverse)
+        found.add(residual, run.where, precision, asked, swallowed, instead)
 
 
 class _Run(NamedTuple):

@@ -1,8 +1,7 @@
 """The network as ``torch.nn.Module``: the single-matrix RNN, the two-matrix form, and the way from and to torch.
 
 Both modules take ``torch.nn.RNN``'s arguments and give its outputs. In eager use they are a plain loop over
-time, which trains at eager speed; while a model is being exported the loop becomes torch's ``scan``, because
-the exporter would unroll a loop and freeze the length without a word.
+time, which trains at eager speed; while a model is being exported the loop becomes torch's ``scan``.
 """
 
 import math
@@ -14,62 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnn_export.errors import SourceError
+from rnn_export.recurrence import Step, exporting_now, over_valid_steps
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
 
-Step = Callable[[Tensor, Tensor], Tensor]  # (state, input of one step) -> next state
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "relu": torch.relu,
     "identity": lambda z: z,
 }
-
-
-def _exporting() -> bool:
-    # torch's own word and never a flag of ours: a forgotten flag would freeze the length silently.
-    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
-
-
-def _over_time(step: Step, h: Tensor, x: Tensor, reverse: bool, inside: Tensor | None) -> tuple[Tensor, Tensor]:
-    """All states (T, B, H), in the order of time, and the last one (B, H).
-
-    ``inside`` (T, B, 1) is true within a sequence: past its end the state stays, and the output is 0.
-    """
-    if inside is None:
-        states, last = _states(step, h, x, reverse)
-        return states, last
-
-    def masked(state: Tensor, inputs: tuple[Tensor, Tensor]) -> Tensor:
-        x_t, inside_t = inputs
-        # where, never a product: a NaN in the padding must not reach the state
-        return torch.where(inside_t, step(state, x_t), state)
-
-    states, last = _states(masked, h, (x, inside), reverse)
-    return torch.where(inside, states, states.new_zeros(())), last
-
-
-def _states(step: Any, h: Tensor, inputs: Any, reverse: bool) -> tuple[Tensor, Tensor]:
-    """Run ``step(state, input of one step)`` over the first axis of one tensor, or of several together."""
-    if _exporting():
-        from torch._higher_order_ops.scan import scan
-
-        def body(state: Tensor, at_t: Any) -> tuple[Tensor, Tensor]:
-            following = step(state, at_t)
-            # A body that lists one value as state and as output is silently wrong in ONNX Runtime.
-            return following, following.clone()
-
-        last, states = scan(body, h, inputs, dim=0, reverse=reverse)
-        return states, last
-    sliced = (
-        list(zip(*(part.unbind(0) for part in inputs), strict=True)) if isinstance(inputs, tuple) else inputs.unbind(0)
-    )
-    collected = []
-    for at_t in reversed(sliced) if reverse else sliced:
-        h = step(h, at_t)
-        collected.append(h)
-    if reverse:
-        collected.reverse()
-    return torch.stack(collected), h
 
 
 class _ElmanRNN(nn.Module):
@@ -156,7 +108,9 @@ class _ElmanRNN(nn.Module):
             outputs = []
             for direction in range(spec.num_directions):
                 index = layer * spec.num_directions + direction
-                states, last = _over_time(self._step(layer, direction), h_0[index], x, bool(direction), inside)
+                states, last = over_valid_steps(
+                    self._step(layer, direction), h_0[index], x, inside, reverse=direction == 1
+                )
                 outputs.append(states)
                 h_n.append(last)
             x = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
@@ -179,7 +133,7 @@ class _ElmanRNN(nn.Module):
         batched = x.dim() == 3
         time = 1 if batched and spec.batch_first else 0
         # While exporting, T is symbolic, and a comparison would pin it.
-        if not _exporting() and x.shape[time] == 0:
+        if not exporting_now() and x.shape[time] == 0:
             raise ValueError("a sequence must have at least one step")
         if h_0 is not None:
             batch = (x.shape[1 - time],) if batched else ()
@@ -210,7 +164,7 @@ class SingleMatrixRNN(_ElmanRNN):
         end = suffix(layer, direction)
         matrix = self.get_parameter(f"matrix{end}")
         bias = self.get_parameter(f"bias{end}") if self.spec.bias else None
-        return _single_matrix_step(matrix, bias, self.spec.nonlinearity)
+        return single_matrix_step(matrix, bias, self.spec.nonlinearity)
 
     @classmethod
     def from_weights(cls, weights: Weights) -> Self:
@@ -287,7 +241,8 @@ class SingleMatrixRNNCell(nn.Module):
         """input (B, I) or (I,), h (B, H) or (H,), zeros when absent; returns the next state in h's shape."""
         if h is None:
             h = input.new_zeros(*input.shape[:-1], self.spec.hidden_size)
-        return _single_matrix_step(self.matrix, self.bias, self.spec.nonlinearity)(h, input)
+        following: Tensor = single_matrix_step(self.matrix, self.bias, self.spec.nonlinearity)(h, input)
+        return following
 
     @classmethod
     def from_weights(cls, weights: Weights) -> Self:
@@ -330,7 +285,8 @@ def from_torch(module: nn.Module) -> Weights:
             module.batch_first,
             module.bidirectional,
         )
-        return Weights(spec, _arrays(module))
+        # by attribute and not by parameter: weight_norm and its like compute a weight from others
+        return Weights(spec, {name: _array(name, getattr(module, name)) for name in spec.weight_shapes()})
     if isinstance(module, nn.RNNCell):
         spec = RNNSpec(module.input_size, module.hidden_size, nonlinearity=module.nonlinearity, bias=module.bias)
         return Weights(spec, {f"{name}_l0": array for name, array in _arrays(module).items()})
@@ -350,7 +306,7 @@ def to_torch(weights: Weights) -> nn.RNN:
     return module
 
 
-def _single_matrix_step(matrix: Tensor, bias: Tensor | None, nonlinearity: str) -> Step:
+def single_matrix_step(matrix: Tensor, bias: Tensor | None, nonlinearity: str) -> Step:
     activation = _ACTIVATIONS[nonlinearity]
 
     def step(h: Tensor, x_t: Tensor) -> Tensor:
@@ -360,12 +316,13 @@ def _single_matrix_step(matrix: Tensor, bias: Tensor | None, nonlinearity: str) 
 
 
 def _arrays(module: nn.Module) -> dict[str, Any]:
-    arrays = {}
-    for name, parameter in module.named_parameters():
-        if parameter.dtype not in (torch.float32, torch.float64):
-            raise SourceError(f"{name} is {parameter.dtype}", "Convert the module: module.float()")
-        arrays[name] = parameter.detach().cpu().numpy()
-    return arrays
+    return {name: _array(name, parameter) for name, parameter in module.named_parameters()}
+
+
+def _array(name: str, tensor: Tensor) -> Any:
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise SourceError(f"{name} is {tensor.dtype}", "Convert the module: module.float()")
+    return tensor.detach().cpu().numpy()
 
 
 def _state_dict(weights: Weights) -> dict[str, Tensor]:

@@ -9,6 +9,9 @@ from rnn_export.sequences import Sequence, empty_sequence, stretches
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
 
+WIDE_ELEMENTS = 2**22  # a matrix of up to 32 MiB in float64 is widened once
+BLOCK_ELEMENTS = 2**18  # 2 MiB in float64, which stays in cache between its making and its use
+
 
 class Trajectory(NamedTuple):
     """What a network computes from one input, in float64."""
@@ -22,6 +25,23 @@ def activation(nonlinearity: str, z: NDArray[np.float64]) -> NDArray[np.float64]
     if nonlinearity == "tanh":
         return np.tanh(z)
     return np.maximum(z, 0.0) if nonlinearity == "relu" else z
+
+
+class _Wide:
+    """A matrix (R, C) in float64; a large one is widened block by block at every product, and in cache stays fast."""
+
+    def __init__(self, matrix: NDArray[np.floating]) -> None:
+        rows = max(1, BLOCK_ELEMENTS // matrix.shape[1])
+        self._blocks: list[NDArray[np.floating]] = [
+            matrix[start : start + rows] for start in range(0, len(matrix), rows)
+        ]
+        if matrix.size <= WIDE_ELEMENTS:
+            self._blocks = [matrix.astype(np.float64)]
+
+    def times(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """x (..., C) @ matrix.T, (..., R)."""
+        parts = [x @ block.astype(np.float64, copy=False).T for block in self._blocks]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
 def valid_steps(T: int, B: int, lengths: NDArray[np.integer] | None) -> NDArray[np.bool_]:
@@ -59,15 +79,15 @@ def run_oracle(
             states = empty_sequence((T, B, spec.num_directions * H))
             for direction in range(spec.num_directions):
                 cell = weights.cell(layer, direction)
-                weight_ih, weight_hh = cell.weight_ih.astype(np.float64), cell.weight_hh.astype(np.float64)
+                weight_ih, weight_hh = _Wide(cell.weight_ih), _Wide(cell.weight_hh)
                 bias = cell.bias_ih.astype(np.float64) + cell.bias_hh.astype(np.float64)
                 index = layer * spec.num_directions + direction
                 h = h_0[index].astype(np.float64)
                 for steps in stretches(T, B * width)[:: -1 if direction else 1]:
-                    projected = layer_input[steps].astype(np.float64) @ weight_ih.T + bias
+                    projected = weight_ih.times(layer_input[steps].astype(np.float64)) + bias
                     found, valid = np.empty((len(projected), B, H)), inside[steps]
                     for t in range(len(found))[:: -1 if direction else 1]:
-                        following = activation(spec.nonlinearity, projected[t] + h @ weight_hh.T)
+                        following = activation(spec.nonlinearity, projected[t] + weight_hh.times(h))
                         h = following if lengths is None else np.where(valid[t], following, h)
                         found[t] = h if lengths is None else np.where(valid[t], h, 0.0)
                     stretch = states[steps]

@@ -14,6 +14,7 @@ from rnn_export.inspection import Signature, frozen_length
 from rnn_export.judgement import Answers, shape_problem
 from rnn_export.oracle import valid_steps
 from rnn_export.runtimes import Runtime
+from rnn_export.sequences import stretches
 from rnn_export.subject import Subject
 
 Array = NDArray[np.floating]
@@ -65,7 +66,8 @@ class Session:
             return
         assert self._child is not None
         try:
-            self._child.prepare(self.subject.instrumented)
+            with self.subject.showing_layers() as folder:
+                self._child.prepare(folder)
             self._shows_layers = True
         except Failure:  # the layers are had step by step then, or the network is judged end to end
             if not self._child.alive:
@@ -144,7 +146,7 @@ class Session:
         spec, signature = self.subject.weights.spec, self.signature
         if self._reads_weights:
             layers = [raw[f"layer_{layer}"] for layer in range(spec.num_layers)]
-            return layers[:-1], np.array_equal(layers[-1][inside], output[inside], equal_nan=True)
+            return layers[:-1], _same_steps(layers[-1], output, inside)
         if self._shows_layers and (shown := self._from_instrumented(feed, raw[signature.output])) is not None:
             return shown
         carries = bool(signature.h_0 and signature.h_n) and signature.lengths is None
@@ -175,10 +177,10 @@ class Session:
         for shown in self.subject.shown:
             states = copy[shown.name]
             if shown.direction is None:  # (T, D, B, H) -> (T, B, D*H)
-                states = np.concatenate(list(states.swapaxes(0, 1)), axis=-1)
+                states = states[:, 0] if D == 1 else np.concatenate(list(states.swapaxes(0, 1)), axis=-1)
             by_layer[shown.layer].append(states[::-1] if shown.reversed_time else states)
-        below = [np.concatenate(parts, axis=-1) for parts in by_layer[:-1]]
-        return below, np.array_equal(copy[self.signature.output], shipped, equal_nan=True)
+        below = [parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1) for parts in by_layer[:-1]]
+        return below, _same_steps(copy[self.signature.output], shipped)
 
     def _step_by_step(self, x: Array, h_0: Array) -> list[Array]:
         """Every layer of a unidirectional network, read from h_n after each single step."""
@@ -219,3 +221,14 @@ class Session:
             if h_n is not None and h_n.shape == (h_0.shape[0], T, h_0.shape[2]) and T != B:
                 problem += ": the model looks batch first, as --batch-first says"
             raise Wrong("missing-output" if "is missing" in problem else "wrong-shape", problem)
+
+
+def _same_steps(found: Array, expected: Array, inside: NDArray[np.bool_] | None = None) -> bool:
+    """Whether two sequences are equal, NaN too; past the end of a sequence anything may stand."""
+    if found.shape != expected.shape:
+        return False
+    for steps in stretches(len(expected), expected[:1].size):
+        kept = slice(None) if inside is None else inside[steps]
+        if not np.array_equal(found[steps][kept], expected[steps][kept], equal_nan=True):
+            return False
+    return True

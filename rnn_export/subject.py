@@ -1,6 +1,8 @@
 """What is verified: the network that should be, the file that is, and the cases that tell them apart."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from rnn_export.artifact import Artifact
 from rnn_export.cases import Case, case_from_file, default_cases
 from rnn_export.checkpoint import save_weights
 from rnn_export.errors import ArtifactError
-from rnn_export.forms import FORMS
+from rnn_export.forms import EXTERNAL_ABOVE, FORMS
+from rnn_export.forms._external import DATA, held_bytes, move_out
 from rnn_export.inspection import (
     LayerOutput,
     Signature,
@@ -62,6 +65,22 @@ class Subject:
             self._truth[case.name] = run_oracle(self.weights, case.x, case.h_0, case.lengths)
         return self._truth[case.name]
 
+    @contextmanager
+    def showing_layers(self) -> Iterator[Path]:
+        """The folder of the instrumented copy, with the weights that lie beside the model lent to it meanwhile.
+
+        One copy of them is enough; a link would do for none of those who check where such weights lie.
+        """
+        assert self.instrumented is not None
+        own, lent = self.folder / DATA, self.instrumented / DATA
+        if own.exists():
+            own.rename(lent)
+        try:
+            yield self.instrumented
+        finally:
+            if lent.exists():
+                lent.rename(own)
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -85,10 +104,10 @@ def subject_of_artifact(path: Path, scratch: Path, asked: Asked = Asked()) -> Su
     weights = checkpoint.weights
     if weights.spec != artifact.spec:
         raise ArtifactError(f"the weights of {path} are those of {weights.spec}, not {artifact.spec}")
-    model = load_model(artifact.model_path)
+    model = load_model(artifact.model_path, in_place=True)
     if artifact.form not in FORMS.names():
         raise ArtifactError(f"{path} has the form {artifact.form!r}", "A newer rnn-export made it; update this one")
-    problem = read_back(model, FORMS.get(artifact.form), weights, checkpoint.head)
+    problem = read_back(model, FORMS.get(artifact.form), weights, checkpoint.head, staged)
     status = Status.MISMATCH if problem else Status.PASS
     code = "weights" if problem else ""
     finding = Result("file", "", "weights read back", Stage.COMPARE, status, code, detail=problem)
@@ -108,10 +127,12 @@ def subject_of_model(
     model = load_model(path)
     staged = scratch / "model"
     staged.mkdir()
-    # As one file, whatever it was: torch writes small weights beside the model, and ONNX Runtime follows links.
+    # In files of our own, whatever it was: torch writes small weights beside the model, and ONNX Runtime follows links.
+    if held_bytes(model) > EXTERNAL_ABOVE:
+        move_out(staged, model)
     (staged / "model.onnx").write_bytes(model.SerializeToString())
     save_weights(staged / "weights.safetensors", weights, head)
-    held = recognise_weights(model, weights)
+    held = recognise_weights(model, weights, staged)
     status, code = (Status.PASS, "") if held else (Status.DIVERGENCE, "weights-unknown")
     detail = "the file holds the source's weights, bit for bit"
     if not held:

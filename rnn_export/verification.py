@@ -9,7 +9,7 @@ from rnn_export.cases import Case, Check
 from rnn_export.child import Failure
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import SourceError
-from rnn_export.judgement import RATIO_GATE, Answers, Judgement, judge, ratio_to_torch, shape_problem
+from rnn_export.judgement import RATIO_GATE, UNJUDGED, Answers, Judgement, judge, ratio_to_torch, shape_problem
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import Runtime
@@ -184,8 +184,7 @@ def _run(session: Session, case: Case, truth: Trajectory | None = None) -> tuple
 
     judgement = judged(answers)
     if judgement.residual is not None and not judgement.code and not judgement.judged and case.x.size:
-        detail = "every step overflows or follows a NaN: not judged"
-        return Judgement("overflow", detail, max_abs=judgement.max_abs, diverges=True), answers
+        return Judgement("overflow", UNJUDGED, max_abs=judgement.max_abs, diverges=True), answers
     if not answers.layers_agree and not judgement.code:
         # The layers are not the shipped file's: what was measured on them does not stand for it.
         return judged(replace(answers, layers=None)), answers

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_export.blocks import BLOCK, Joined, blocks
 from rnn_export.errors import SourceError
 from rnn_export.spec import RNNSpec, suffix
 
@@ -63,11 +64,12 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         self.spec = spec
         self._arrays: dict[str, NDArray[np.floating]] = {}
         for name, shape in shapes.items():
-            array = np.array(arrays[name], order="C")
+            array = np.asarray(arrays[name])
+            array = array if _can_be_kept(array) else np.array(array, order="C")
             array = array.astype(array.dtype.newbyteorder("="), copy=False)
             if array.shape != shape:
                 raise SourceError(f"{name} has shape {array.shape}, but {spec} needs {shape}")
-            if not np.isfinite(array).all():
+            if not all(np.isfinite(block).all() for block in blocks(array)):
                 raise SourceError(f"{name} holds NaN or infinity", "A network that diverged is not exported")
             array.flags.writeable = False
             self._arrays[name] = array
@@ -102,8 +104,13 @@ class Weights(Mapping[str, NDArray[np.floating]]):
 
         The cell is then ``h' = act([x, h] @ matrix.T + bias)``.
         """
+        matrix, bias = self.joined_matrix(layer, direction)
+        return np.asarray(matrix), bias
+
+    def joined_matrix(self, layer: int, direction: int) -> tuple[Joined, NDArray[np.floating]]:
+        """The same, with the matrix in its two parts: together they may be all that fits into memory."""
         cell = self.cell(layer, direction)
-        return np.concatenate([cell.weight_ih, cell.weight_hh], axis=1), cell.bias_ih + cell.bias_hh
+        return Joined((cell.weight_ih, cell.weight_hh), axis=1), cell.bias_ih + cell.bias_hh
 
     @classmethod
     def from_single_matrix(cls, spec: RNNSpec, arrays: Mapping[str, NDArray[np.floating]]) -> "Weights":
@@ -122,7 +129,7 @@ class Weights(Mapping[str, NDArray[np.floating]]):
             names = [f"matrix{end}"] + ([f"bias{end}"] if spec.bias else [])
             if missing := [name for name in names if name not in arrays]:
                 raise SourceError(f"{spec} in single-matrix form needs {missing[0]}, which is missing")
-            matrix = arrays[f"matrix{end}"]
+            matrix = np.asarray(arrays[f"matrix{end}"])
             if matrix.shape != (spec.hidden_size, width + spec.hidden_size):
                 needed = (spec.hidden_size, width + spec.hidden_size)
                 raise SourceError(f"matrix{end} has shape {matrix.shape}, but {spec} needs {needed}")
@@ -147,3 +154,20 @@ class Weights(Mapping[str, NDArray[np.floating]]):
                 for name, shape in spec.weight_shapes().items()
             },
         )
+
+
+def _can_be_kept(array: NDArray[np.floating]) -> bool:
+    """Whether a large array needs no copy: nobody can write to it, and its rows are in order.
+
+    A small one is copied always, so that it does not keep a whole file in memory.
+    """
+    if array.nbytes < BLOCK or array.ndim != 2 or not array.flags.aligned:
+        return False
+    if array.strides[1] != array.itemsize or array.strides[0] < array.shape[1] * array.itemsize:
+        return False
+    owner: object = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            return False
+        owner = owner.base
+    return True

@@ -17,6 +17,8 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.lib import format as npy
 
+# C++, ONNX Runtime, torch, and what the system says where a file cannot be mapped
+OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory", "can't allocate memory", "Cannot allocate memory")
 HEADER_LIMIT = 2**24  # a longer header is not one of ours
 
 
@@ -132,9 +134,7 @@ def _status_of(error: Exception) -> str:
         return "ABSENT"
     if isinstance(error, Fallback):
         return "FALLBACK"
-    text = str(error)
-    memory = "bad_alloc" in text or "Failed to allocate memory" in text or "can't allocate memory" in text
-    return "MEMORY" if memory else "REFUSED"
+    return "MEMORY" if any(words in str(error) for words in OUT_OF_MEMORY) else "REFUSED"
 
 
 def _one_line(error: Exception) -> str:

@@ -21,7 +21,7 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
-    frozen, api = blocks("python")
+    frozen, _, api = blocks("python")
     done = run(frozen, tmp_path)
     assert done.returncode == 0, done.stderr
     said = re.search(r"The last line is `(.*?)`", README)
@@ -43,6 +43,15 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
             [sys.executable, "-m", "rnn_export", *words[1:]], cwd=tmp_path, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_whole_model_of_the_readme_is_exported_and_verified(tmp_path: Path) -> None:
+    (tmp_path / "tagger.py").write_text(next(block for block in blocks("python") if "# tagger.py" in block))
+    commands = next(block for block in blocks("bash") if "--trust-code" in block).splitlines()
+    for words in (["tagger.py"], *(["-m", *command.replace("-", "_", 1).split()] for command in commands)):
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_generated_pages_are_fresh_and_links_lead_somewhere() -> None:

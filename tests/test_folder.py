@@ -237,7 +237,11 @@ class TestBadDisks:
 
 
 class TestKills:
-    @pytest.mark.parametrize("start", [[], ["fresh"]], ids=["over an artifact", "where nothing stood"])
+    @pytest.mark.parametrize(
+        "start",
+        [[], ["fresh"], ["external"]],
+        ids=["over an artifact", "where nothing stood", "with weights beside the model"],
+    )
     def test_a_kill_at_any_change_of_the_disk_leaves_the_old_or_the_new_and_heals(self, quick_folder, start):
         line = [sys.executable, str(FAKES / "killed_export.py"), str(quick_folder), *start]
         done = subprocess.run(line, capture_output=True, text=True, check=False)
@@ -246,7 +250,7 @@ class TestKills:
         assert [record["killed"] for record in records] == [True] * (len(records) - 1) + [False]
         assert len(records) > 20
         read = [record["read"] for record in records]
-        if start:
+        if "fresh" in start:
             assert set(read) <= {
                 "new",
                 "ArtifactError: /out does not exist. Make it with rnn-export export SOURCE -o DIR",

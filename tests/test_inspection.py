@@ -100,6 +100,26 @@ class TestSignature:
         found = signature_of(model, spec)
         assert (found.fixed_T, found.fixed_B) == ((2, 7) if batch_first else (7, 2))
 
+    @pytest.mark.parametrize("batch_first", [False, True])
+    @pytest.mark.parametrize(
+        ("sizes", "words"),
+        [
+            ({0: 2**40}, r"the fixed \w+( size)? 1,099,511,627,776: more than 16,777,216 numbers in every case"),
+            ({0: 2**62, 1: 2**62}, r"the fixed length 4,.* and the fixed batch size 4,.*: more than"),
+            ({0: 2**12, 1: 2**11}, r"the fixed \w+( size)? \S+ and .*: more than"),
+            ({1: -1}, r"the fixed \w+( size)? -1\. Export it with dynamic axes"),
+            ({0: 0}, r"the fixed \w+( size)? 0\."),
+        ],
+        ids=str,
+    )
+    def test_absurd_sizes_are_refused_before_anything_is_made_of_them(self, sizes, words, batch_first):
+        spec = RNNSpec(3, 4, batch_first=batch_first)
+        model = draw("scan", Weights.random(spec, 0), 18)
+        for axis, size in sizes.items():
+            model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
+        with pytest.raises(ArtifactError, match=f"the input input has {words}"):
+            signature_of(model, spec)
+
     def test_a_file_may_start_from_a_state_of_its_own_and_keep_the_last_one(self):
         model = draw("scan", Weights.random(RNNSpec(3, 4), 0), 18)
         del model.graph.input[1:], model.graph.output[1:]

@@ -126,6 +126,7 @@ class TestDeaths:
             ("sys.exit", Status.CRASHED, "exit code 7"),
             ("memory", Status.MEMORY, "Unable to allocate"),
             ("bad_alloc", Status.MEMORY, "std::bad_alloc"),
+            ("mapping", Status.MEMORY, "unable to mmap"),
             ("hang", Status.TIMEOUT, "no answer within 3 s"),
             ("close", Status.CRASHED, "it closed its pipe and did not end"),
             ("babble", Status.CRASHED, "out of protocol"),

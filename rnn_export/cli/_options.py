@@ -1,9 +1,10 @@
-"""What several commands share: the options of a source, and where to print."""
+"""What several commands share: the options of a source, where to print, and how far a verification is."""
 
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,10 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rnn_export.whole_model.factory import Made
+
 Command = Callable[..., Any]
+Tell = Callable[[str, int, int], None]  # (runtime, cases done, cases in all)
 WIDTH, LEAST_WIDTH = 160, 140  # of a pipe; of a terminal, where a folded line reads better than a cut table
 
 
@@ -31,6 +35,29 @@ def source_options(command: Command) -> Command:
     return command
 
 
+trust_code = click.option("--trust-code", is_flag=True, help="package.module:factory is code: importing it runs it.")
+
+
+def made_by(source: str | None, trusted: bool, not_for_models: Mapping[str, object]) -> "Made | None":
+    """What the factory that the source names returns; None for any other source.
+
+    Args:
+        source: what the user named.
+        trusted: whether its code may run.
+        not_for_models: options, by name, that mean nothing for a whole model where they are not None.
+    """
+    from rnn_export.whole_model.factory import is_factory, load_factory
+
+    if source is None or not is_factory(source):
+        if trusted:
+            raise click.UsageError("--trust-code is for package.module:factory; other sources run no code")
+        return None
+    if given := [name for name, value in not_for_models.items() if value is not None]:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} is for checkpoints, not for a whole model")
+    with redirect_stdout(sys.stderr):  # what the user's code prints is talk; standard output is data
+        return load_factory(source, trusted=trusted)
+
+
 def console() -> "Console":
     """Standard output: colours on a terminal only, and nothing cut."""
     from rich.console import Console
@@ -48,3 +75,23 @@ def console() -> "Console":
 def say(text: str) -> None:
     """Talk goes to standard error; standard output is data."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def progress() -> Iterator[Tell | None]:
+    """A bar on a terminal; nothing in a pipe or a log."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks = {}
+
+        def tell(runtime: str, done: int, total: int) -> None:
+            if runtime not in tasks:
+                tasks[runtime] = bar.add_task(runtime, total=total)
+            bar.update(tasks[runtime], completed=done)
+
+        yield tell

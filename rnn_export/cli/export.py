@@ -1,47 +1,82 @@
 """``rnn-export export``."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from rnn_export.cli._options import say, source_options
+from rnn_export.cli._options import console, made_by, progress, say, source_options, trust_code
 from rnn_export.pipeline import DEFAULT_OPSET, export
+
+if TYPE_CHECKING:
+    from rnn_export.whole_model.factory import Made
 
 
 @click.command("export")
 @click.argument("source")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to make.")
-@click.option("--form", default="scan", show_default=True, help="scan, module or rnn: `rnn-export list forms`.")
+@click.option("--form", help="scan, module or rnn; if not said, scan, and rnn for a whole model.")
 @click.option("--opset", default=DEFAULT_OPSET, show_default=True, help="The version of ONNX's operators.")
 @click.option("--lengths", is_flag=True, help="The file takes the length of each sequence as a third input.")
+@trust_code
+@click.option("--runtime", "runtimes", multiple=True, help="Of a whole model only: verify it on these.")
 @source_options
 def command(
     source: str,
     output: Path,
-    form: str,
+    form: str | None,
     opset: int,
     prefix: str | None,
     nonlinearity: str | None,
     batch_first: bool | None,
     head: str | None,
     lengths: bool,
-) -> None:
+    trust_code: bool,
+    runtimes: tuple[str, ...],
+) -> int:
     """Make an ONNX artifact from SOURCE.
 
     SOURCE is a .safetensors, .pt, .pth or .npz file, or a spec such as rnn:4,8,relu (random weights).
+
+    A whole model is package.module:factory, a function that returns (model, inputs), with inputs a tuple or a
+    function of (T, B), or (model, inputs, dynamic_shapes). It is exported and verified at once, on onnxruntime-cpu
+    if no --runtime is said.
 
     \b
     Examples:
       rnn-export export model.safetensors -o out
       rnn-export export model.pt -o out --form rnn --nonlinearity relu --prefix encoder.rnn
       rnn-export export rnn:4,8,relu,layers=2,bidirectional -o out
+      rnn-export export mypackage.tagger:make -o out --trust-code
     """
+    reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
+    made = made_by(source, trust_code, {**reading, "lengths": lengths or None})
+    if made is not None:
+        return _whole_model(made, output, form or "rnn", opset, runtimes)
+    if runtimes:
+        raise click.UsageError("--runtime is for a whole model: rnn-export verify names the runtimes of an artifact")
     from rnn_export.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
     for note in checkpoint.notes:
         say(f"note: {note}")
-    artifact = export(checkpoint, output, form=form, opset=opset, lengths=lengths)
-    size = artifact.model_path.stat().st_size
-    click.echo(f"{output}: {artifact.spec}, form {form}, opset {opset}, model.onnx {size:,} bytes")
+    artifact = export(checkpoint, output, form=form or "scan", opset=opset, lengths=lengths)
+    sizes = {file.name: file.stat().st_size for file in sorted(artifact.path.glob("model.onnx*"))}
+    listed = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
+    click.echo(f"{output}: {artifact.spec}, form {artifact.form}, opset {opset}, {listed}")
     say(f"next: rnn-export verify {output}")
+    return 0
+
+
+def _whole_model(made: "Made", output: Path, form: str, opset: int, runtimes: tuple[str, ...]) -> int:
+    from rnn_export.report import print_report
+    from rnn_export.whole_model.model_verdict import export_and_verify
+
+    with progress() as tell, redirect_stdout(sys.stderr):
+        report = export_and_verify(made, output, form=form, opset=opset, runtimes=runtimes, progress=tell)
+    size = (output / "model.onnx").stat().st_size
+    click.echo(f"{output}: {made.source}, form {form}, opset {opset}, model.onnx {size:,} bytes")
+    print_report(report, console())
+    return report.exit_code

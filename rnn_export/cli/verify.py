@@ -2,21 +2,30 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnn_export.cli._options import console, say, source_options
+from rnn_export.cli._options import console, made_by, progress, say, source_options, trust_code
+
+if TYPE_CHECKING:
+    from rnn_export.checkpoint import Checkpoint
 
 INPUT_KINDS = ("normal", "one-hot", "uniform")
-Tell = Callable[[str, int, int], None]
 
 
 @click.command("verify")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--against", metavar="SOURCE", help="What a file that somebody else exported should compute.")
+@click.option(
+    "--against",
+    metavar="SOURCE",
+    help="What somebody else's file should compute, or a whole model's.",
+)
+@trust_code
 @click.option("--runtime", "runtimes", multiple=True, help="Run only these; all that are present if not said.")
 @click.option("--require", multiple=True, help="These must be present and pass.")
 @click.option("--format", "style", type=click.Choice(["human", "json"]), default="human", show_default=True)
@@ -43,6 +52,7 @@ def command(
     expect: Path | None,
     input_kind: str,
     strict: bool,
+    trust_code: bool,
     prefix: str | None,
     nonlinearity: str | None,
     batch_first: bool | None,
@@ -50,38 +60,33 @@ def command(
 ) -> int:
     """Prove that runtimes compute the network of ARTIFACT, a folder made by `rnn-export export`.
 
-    With --against SOURCE, ARTIFACT is an ONNX file that somebody else exported.
+    With --against SOURCE, ARTIFACT is an ONNX file that somebody else exported. Where SOURCE is
+    package.module:factory, it is the file or folder of a whole model, and runs on onnxruntime-cpu if no --runtime
+    is said.
 
     \b
     Examples:
       rnn-export verify out
       rnn-export verify out --runtime onnxruntime-cpu --format json
       rnn-export verify model.onnx --against model.pt
+      rnn-export verify out --against mypackage.tagger:make --trust-code
     """
-    from rnn_export.checkpoint import load_checkpoint
-    from rnn_export.pipeline import verify
     from rnn_export.report import print_report
 
-    truth = None
-    if against is not None:
-        truth = load_checkpoint(against, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
-        for note in truth.notes:
-            say(f"note: {note}")
-    elif (prefix, nonlinearity, batch_first, head) != (None, None, None, None):
-        raise click.UsageError("--prefix, --nonlinearity, --batch-first and --head need --against SOURCE")
-    with _progress() as tell:
-        report = verify(
-            artifact,
-            against=truth,
-            runtimes=runtimes,
-            require=require,
-            timeout=timeout,
-            strict=strict,
-            inputs=inputs,
-            expect=expect,
-            input_kind=input_kind,
-            progress=tell,
-        )
+    reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
+    kind = None if input_kind == INPUT_KINDS[0] else input_kind
+    made = made_by(against, trust_code, {**reading, "inputs": inputs, "expect": expect, "input-kind": kind})
+    if made is not None:
+        from rnn_export.whole_model.model_verdict import verify_model
+
+        check = partial(verify_model, made.model, made.inputs, artifact, dynamic_shapes=made.dynamic_shapes)
+    else:
+        from rnn_export.pipeline import verify
+
+        truth = _truth(against, reading)
+        check = partial(verify, artifact, against=truth, inputs=inputs, expect=expect, input_kind=input_kind)
+    with progress() as tell, redirect_stdout(sys.stderr):
+        report = check(runtimes=runtimes, require=require, timeout=timeout, strict=strict, progress=tell)
     if style == "json":
         console().print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:
@@ -89,21 +94,14 @@ def command(
     return report.exit_code
 
 
-@contextmanager
-def _progress() -> Iterator[Tell | None]:
-    """A bar on a terminal; nothing in a pipe or a log."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
+def _truth(against: str | None, reading: Mapping[str, Any]) -> "Checkpoint | None":
+    if against is None:
+        if set(reading.values()) != {None}:
+            raise click.UsageError("--prefix, --nonlinearity, --batch-first and --head need --against SOURCE")
+        return None
+    from rnn_export.checkpoint import load_checkpoint
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        tasks = {}
-
-        def tell(runtime: str, done: int, total: int) -> None:
-            if runtime not in tasks:
-                tasks[runtime] = bar.add_task(runtime, total=total)
-            bar.update(tasks[runtime], completed=done)
-
-        yield tell
+    truth = load_checkpoint(against, **reading)
+    for note in truth.notes:
+        say(f"note: {note}")
+    return truth

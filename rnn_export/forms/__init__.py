@@ -30,16 +30,25 @@ from rnn_export.weights import Head, Weights
 if TYPE_CHECKING:
     import onnx
 
+# Bytes of weights in one file, half of what a protobuf message can be: room for what others add to a model.
+EXTERNAL_ABOVE = 2**30
 Build = Callable[[Weights, "Drawing"], "onnx.ModelProto"]
 Constants = Callable[[Weights], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How to draw: the opset, and whether the file takes ``lengths`` (B,), the steps of each sequence."""
+    """How to draw.
+
+    Attributes:
+        opset: the version of ONNX's operators.
+        lengths: the file takes ``lengths`` (B,), the steps of each sequence.
+        external: the weights lie beside the model.
+    """
 
     opset: int = 18
     lengths: bool = False
+    external: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,11 +91,16 @@ def draw(
 ) -> "onnx.ModelProto":
     """The network in that form: tidied, its Scan bodies linted, checked with the ONNX checker in full.
 
+    Above ``EXTERNAL_ABOVE`` the weights are only declared, with their places in a data file beside the model, and
+    the check waits until that is written: the checker looks for it.
+
     Raises:
-        UsageError: no such form, or an opset that the form or the installed onnx does not have.
+        UsageError: no such form, an opset that the form or the installed onnx does not have, or more weights than
+            the form's exporter can handle.
     """
     import onnx
 
+    from rnn_export.forms._external import lay_out
     from rnn_export.forms._head import add_head
     from rnn_export.forms._tidy import tidy
 
@@ -94,9 +108,22 @@ def draw(
     newest = onnx.defs.onnx_opset_version()
     if not chosen.min_opset <= opset <= newest:
         raise UsageError(f"form {name!r} cannot be drawn in opset {opset}", f"Choose {chosen.min_opset} to {newest}")
-    model = chosen.build(weights, Drawing(opset, lengths))
+    constants = constants_of(name, weights, head)
+    size = sum(array.nbytes for array in constants.values())
+    drawing = Drawing(opset, lengths, external=size > EXTERNAL_ABOVE)
+    if drawing.external and chosen.merges_constants:
+        limit = f"{EXTERNAL_ABOVE / 2**30:.2g} GiB"
+        raise UsageError(
+            f"form {name!r} cannot be drawn with {size / 2**30:.2g} GiB of weights: beyond {limit} its exporter "
+            "holds too many copies of them",
+            "Choose --form scan, which draws the same network",
+        )
+    model = chosen.build(weights, drawing)
     if head is not None:
-        add_head(model, constants_of(name, weights, head), weights.spec)
+        add_head(model, constants, weights.spec, drawing)
     tidy(model)
-    onnx.checker.check_model(model, full_check=True)
+    if drawing.external:
+        lay_out(model)
+    else:
+        onnx.checker.check_model(model, full_check=True)
     return model

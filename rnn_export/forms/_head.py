@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from onnx import helper, parser
 
+from rnn_export.forms import Drawing
 from rnn_export.forms._text import add_initializers
 from rnn_export.spec import RNNSpec
 
@@ -26,7 +27,7 @@ _PADDING = """head_shape = Shape (input)
   head_kept = Where (head_inside, head_step, head_nothing)"""
 
 
-def add_head(model: onnx.ModelProto, constants: Mapping[str, Any], spec: RNNSpec) -> None:
+def add_head(model: onnx.ModelProto, constants: Mapping[str, Any], spec: RNNSpec, drawing: Drawing) -> None:
     """Add ``prediction = read @ head_matrix + head_bias``, (T, B, O) or (B, T, O), in place.
 
     The head reads ``output``, or where the matrix is (I+H, O) instead of (D*H, O) what the cell itself reads.
@@ -46,10 +47,10 @@ def add_head(model: onnx.ModelProto, constants: Mapping[str, Any], spec: RNNSpec
             integers |= {"head_range_axis": [1 - time], "head_lengths_axis": [time]}
     statements.append(f"head_product = MatMul ({read}, head_matrix)\n  prediction = Add (head_product, head_bias)")
     graph.node.extend(parser.parse_graph("head () => () {\n  " + "\n  ".join(statements) + "\n}").node)
-    add_initializers(graph, {name: np.array(value, np.int64) for name, value in integers.items()})
+    add_initializers(graph, {name: np.array(value, np.int64) for name, value in integers.items()}, drawing)
     if "head_zero" in integers:
-        add_initializers(graph, {"head_nothing": np.zeros((), matrix.dtype)})
-    add_initializers(graph, {"head_matrix": matrix, "head_bias": bias})
+        add_initializers(graph, {"head_nothing": np.zeros((), matrix.dtype)}, drawing)
+    add_initializers(graph, {"head_matrix": matrix, "head_bias": bias}, drawing)
     real = helper.np_dtype_to_tensor_dtype(matrix.dtype)
     shape = [*(("B", "T") if spec.batch_first else ("T", "B")), matrix.shape[1]]
     graph.output.append(helper.make_tensor_value_info("prediction", real, shape))

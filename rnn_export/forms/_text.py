@@ -8,6 +8,7 @@ import onnx
 from onnx import numpy_helper, parser
 
 from rnn_export.forms import Drawing
+from rnn_export.forms._external import declared_tensor
 from rnn_export.weights import Weights
 
 _MASK = """shape = Shape (sequence_0)
@@ -50,17 +51,22 @@ def drawn_model(
         "{\n  " + "\n  ".join(body) + "\n}"
     )
     model = parser.parse_model(text)
-    add_initializers(model.graph, initializers)
+    add_initializers(model.graph, initializers, drawing)
     if drawing.lengths:
         integers = {"first": 0, "one": 1, "time_axis": [0], "row_axis": [0], "column_axis": [1], "unit_axis": [2]}
         present = {tensor.name for tensor in model.graph.initializer}
         arrays = {name: np.array(value, np.int64) for name, value in integers.items() if name not in present}
-        add_initializers(model.graph, {**arrays, "zero": np.zeros((), weights.dtype)})
+        add_initializers(model.graph, {**arrays, "zero": np.zeros((), weights.dtype)}, drawing)
     return model
 
 
-def add_initializers(graph: onnx.GraphProto, arrays: Mapping[str, Any]) -> None:
-    graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items())
+def add_initializers(graph: onnx.GraphProto, arrays: Mapping[str, Any], drawing: Drawing) -> None:
+    """The arrays as constants of the graph; the floating ones with axes only declared where they lie beside it."""
+    for name, array in arrays.items():
+        if drawing.external and array.ndim and np.issubdtype(array.dtype, np.floating):
+            graph.initializer.append(declared_tensor(name, array))
+        else:
+            graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
 
 
 def _ir_version(opset: int) -> int:

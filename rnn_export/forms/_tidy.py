@@ -8,11 +8,12 @@ import onnx
 DIMENSIONS = ("T", "B")
 
 
-def tidy(model: onnx.ModelProto) -> None:
+def tidy(model: onnx.ModelProto, *, one_network: bool = True) -> None:
     """Strip metadata, rename stray symbols, lower the IR version to what the opset needs; in place.
 
     torch writes its node metadata with the absolute paths of the sources, and calls the batch axis ``s27``
-    in the bodies while it is ``B`` outside.
+    in the bodies while it is ``B`` outside. In a whole model, of more than one network, nobody knows what a stray
+    symbol is, and it is taken out.
 
     Raises:
         ValueError: a Scan body lists one value twice, or passes an input through.
@@ -28,11 +29,12 @@ def tidy(model: onnx.ModelProto) -> None:
         for item in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *graph.node):
             item.doc_string = ""
             del item.metadata_props[:]
+    known = set(DIMENSIONS) if one_network else _symbols(model.graph)
     for graph in graphs(model.graph):
         for node in graph.node:
             if node.op_type == "Scan":
                 _lint(node)
-                _rename_symbols(body_of(node))
+                _rename_symbols(body_of(node), known, "B" if one_network else "")
     _drop_unused_initializers(model.graph)
     _number_generated_names(model.graph)
 
@@ -64,12 +66,17 @@ def _lint(node: onnx.NodeProto) -> None:
             )
 
 
-def _rename_symbols(body: onnx.GraphProto) -> None:
+def _rename_symbols(body: onnx.GraphProto, known: set[str], name: str) -> None:
     """Inside a cell the only dynamic axis is the batch."""
     for value in (*body.input, *body.output, *body.value_info):
         for dimension in value.type.tensor_type.shape.dim:
-            if dimension.dim_param and dimension.dim_param not in DIMENSIONS:
-                dimension.dim_param = "B"
+            if dimension.dim_param and dimension.dim_param not in known:
+                dimension.dim_param = name
+
+
+def _symbols(graph: onnx.GraphProto) -> set[str]:
+    values = (*graph.input, *graph.output)
+    return {dimension.dim_param for value in values for dimension in value.type.tensor_type.shape.dim}
 
 
 def _number_generated_names(graph: onnx.GraphProto) -> None:

@@ -41,7 +41,7 @@ def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
         example.append(torch.tensor([EXAMPLE_T, 2, 3]))
         shapes.append({0: "B"})
         inputs.append("lengths")
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program = torch.onnx.export(
             network,
             tuple(example),
@@ -58,7 +58,7 @@ def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter's warnings are about torchvision and its own future, nothing that a user could act on."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from rnn_export.blocks import Joined
 from rnn_export.forms import Drawing, form
 from rnn_export.forms._text import drawn_model
 from rnn_export.spec import RNNSpec
@@ -17,8 +18,8 @@ def operator_weights(weights: Weights) -> dict[str, Any]:
     spec = weights.spec
     for layer in range(spec.num_layers):
         cells = [weights.cell(layer, direction) for direction in range(spec.num_directions)]
-        arrays[f"W_{layer}"] = np.stack([cell.weight_ih for cell in cells])
-        arrays[f"R_{layer}"] = np.stack([cell.weight_hh for cell in cells])
+        arrays[f"W_{layer}"] = Joined([cell.weight_ih[None] for cell in cells], axis=0)
+        arrays[f"R_{layer}"] = Joined([cell.weight_hh[None] for cell in cells], axis=0)
         if spec.bias:
             arrays[f"B_{layer}"] = np.stack([np.concatenate([c.bias_ih, c.bias_hh]) for c in cells])
     return arrays

@@ -16,7 +16,7 @@ def single_matrices(weights: Weights) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     for layer, direction in weights.spec.cells():
         end = suffix(layer, direction)
-        arrays[f"matrix{end}"], arrays[f"bias{end}"] = weights.single_matrix(layer, direction)
+        arrays[f"matrix{end}"], arrays[f"bias{end}"] = weights.joined_matrix(layer, direction)
         if not weights.spec.bias:
             del arrays[f"bias{end}"]
     return arrays
@@ -39,7 +39,7 @@ def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
             body = next(attribute.g for attribute in node.attribute if attribute.name == "body")
             end = body.name.removeprefix("cell")
             inside = {name: constants[name] for name in (f"matrix{end}", f"bias{end}") if name in constants}
-            add_initializers(body, inside)
+            add_initializers(body, inside, drawing)
     return model
 
 

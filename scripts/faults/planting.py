@@ -59,7 +59,7 @@ def _holding(weights: Weights, correct: onnx.ModelProto, form: str) -> onnx.Mode
     for graph in graphs(model.graph):
         for tensor in graph.initializer:
             if tensor.name in arrays:
-                tensor.CopyFrom(onnx.numpy_helper.from_array(arrays[tensor.name], tensor.name))
+                tensor.CopyFrom(onnx.numpy_helper.from_array(np.asarray(arrays[tensor.name]), tensor.name))
     return model
 
 

@@ -45,7 +45,7 @@ class TestHuman:
         assert table[0].split()[-1] == "PASS"
 
     def test_on_a_terminal_there_is_a_bar(self, monkeypatch):
-        from rnn_export.cli.verify import _progress
+        from rnn_export.cli._options import progress
 
         class Terminal(io.StringIO):
             def isatty(self) -> bool:
@@ -54,18 +54,18 @@ class TestHuman:
         terminal = Terminal()
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setattr(sys, "stderr", terminal)
-        with _progress() as tell:
+        with progress() as tell:
             assert tell is not None
             for done in (1, 2):
                 tell("some-runtime", done, 2)
         assert "some-runtime" in terminal.getvalue()
 
     def test_in_a_pipe_there_is_none(self, monkeypatch):
-        from rnn_export.cli.verify import _progress
+        from rnn_export.cli._options import progress
 
         stream = io.StringIO()
         monkeypatch.setattr(sys, "stderr", stream)
-        with _progress() as tell:
+        with progress() as tell:
             assert tell is None
         assert stream.getvalue() == ""
 

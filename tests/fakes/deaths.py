@@ -29,6 +29,10 @@ def refuse():
     raise ValueError("this network\nis not for me")
 
 
+def fail_to_map():
+    raise RuntimeError("unable to mmap 2150762128 bytes from file <weights>: Cannot allocate memory (12)")
+
+
 def babble():
     for descriptor in range(3, 64):
         try:
@@ -52,6 +56,7 @@ DEATHS = {
     "sys.exit": lambda: sys.exit(7),
     "memory": lambda: np.ones(2**40),
     "bad_alloc": raise_bad_alloc,
+    "mapping": fail_to_map,
     "refuse": refuse,
     "close": lambda: os.closerange(3, 256) or time.sleep(600),
     "babble": babble,

@@ -1,9 +1,9 @@
 """Exports over an artifact and is killed before every single change of the disk in turn.
 
-    python killed_export.py FOLDER [fresh]
+    python killed_export.py FOLDER [fresh] [external]
 
 Prints one JSON object per kill: what stood in the folder then, what could be read, and what stood there after the
-next export. ``fresh``: nothing stands there at first.
+next export. ``fresh``: nothing stands there at first; ``external``: the weights lie beside the model.
 """
 
 import json
@@ -14,6 +14,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
+from rnn_export import forms
 from rnn_export.artifact import Artifact
 from rnn_export.errors import ArtifactError
 from rnn_export.pipeline import export
@@ -70,4 +71,6 @@ def main(folder: Path, fresh: bool) -> None:
 
 
 if __name__ == "__main__":
+    if "external" in sys.argv:
+        forms.EXTERNAL_ABOVE = 0
     main(Path(sys.argv[1]).resolve(), "fresh" in sys.argv[2:])

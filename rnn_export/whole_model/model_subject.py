@@ -1,0 +1,132 @@
+"""What is verified of a whole model: its file, what both should compute, and inputs of other sizes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import onnx
+from numpy.typing import NDArray
+from torch import nn
+
+from rnn_export.errors import ArtifactError, SourceError
+from rnn_export.module import SingleMatrixRNN, TwoMatrixRNN, from_torch
+from rnn_export.spec import suffix
+from rnn_export.weights import Weights
+from rnn_export.whole_model.dynamic_axes import inputs_of
+from rnn_export.whole_model.parts import Part, constants_of, instrument
+from rnn_export.whole_model.recognition import ModelCell, cells_of
+from rnn_export.whole_model.sizes import Inputs, tensors
+from rnn_export.whole_model.truth import Expected, Truth, evaluating
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """One input, and what the model answers to it."""
+
+    name: str
+    feed: Mapping[str, NDArray[Any]]
+    expected: Expected
+
+
+@dataclass(frozen=True)
+class ModelSubject:
+    """The file and its instrumented copy, and what both should compute.
+
+    Attributes:
+        shipped, instrumented: folders with model.onnx, where nobody else writes.
+        parts: the recurrent parts of the instrumented copy.
+        constants: the values that no run puts out.
+        networks: the torch model's recurrent networks by name.
+        cells: the cells of all of them by name.
+        unproved: the cells that the file need not hold, see ``_need_no_proof``.
+        cases: what is run.
+        outputs: the names of the file's outputs, in order.
+    """
+
+    shipped: Path
+    instrumented: Path
+    parts: list[Part]
+    constants: Mapping[str, NDArray[Any]]
+    networks: Mapping[str, Weights]
+    cells: Mapping[str, ModelCell]
+    unproved: frozenset[str]
+    cases: list[ModelCase]
+    outputs: list[str]
+
+    @classmethod
+    def of(cls, model: nn.Module, inputs: Any, dynamic_shapes: Any, file: onnx.ModelProto, scratch: Path) -> Self:
+        """Run the model, in its own type and in float64, and write both files into ``scratch``.
+
+        Raises:
+            RnnExportError: see ``verify_model``.
+        """
+        networks = networks_of(model)
+        cells = cells_of(networks)
+        with evaluating(model):
+            given = inputs_of(model, inputs, dynamic_shapes)
+            truth = Truth(model)
+            cases = list(_cases(truth, given, file))
+            unproved = _need_no_proof(cells, truth.parameters, truth.without_effect(given.example))
+        copy, parts = instrument(file)
+        shipped, instrumented = scratch / "shipped", scratch / "instrumented"
+        for folder, content in ((shipped, file), (instrumented, copy)):
+            folder.mkdir()
+            # As one file, whatever it was: torch writes the weights beside the model.
+            (folder / "model.onnx").write_bytes(content.SerializeToString())
+        outputs = [value.name for value in file.graph.output]
+        return cls(shipped, instrumented, parts, constants_of(copy), networks, cells, unproved, cases, outputs)
+
+
+def networks_of(model: nn.Module) -> dict[str, Weights]:
+    """The weights of every recurrent network of the model, by its name in ``named_modules``.
+
+    Raises:
+        SourceError: weights that are neither float32 nor float64.
+    """
+    kinds = (nn.RNN, SingleMatrixRNN, TwoMatrixRNN)
+    return {name: from_torch(module) for name, module in model.named_modules() if isinstance(module, kinds)}
+
+
+def _cases(truth: Truth, given: Inputs, file: onnx.ModelProto) -> Iterator[ModelCase]:
+    constants = {tensor.name for tensor in file.graph.initializer}
+    names = [value.name for value in file.graph.input if value.name not in constants]
+    if len(names) != len(given.axes):
+        raise ArtifactError(f"the file has the inputs {', '.join(names)}, but the model gets {len(given.axes)} tensors")
+    found, refused = 0, ""
+    for seed, sizes in enumerate(given.others()):
+        inputs = given.at(sizes, seed)
+        case = " ".join(f"{name}={size}" for name, size in sizes.items())
+        try:
+            expected = truth.of(inputs)
+        except SourceError:
+            raise
+        except Exception as error:  # whatever the model itself raises: a size that it cannot take is no finding
+            refused = f"{case}: {type(error).__name__}: {error}"
+            continue
+        found += 1
+        arrays = [tensor.detach().cpu().numpy() for tensor in tensors(inputs)]
+        yield ModelCase(case, dict(zip(names, arrays, strict=True)), expected)
+    if found < 2:
+        raise SourceError(
+            f"the model itself does not run at two other sizes than the example's: {refused}",
+            "Give the inputs as a function of (T, B)",
+        )
+
+
+def _need_no_proof(cells: Mapping[str, ModelCell], parameters: set[str], without_effect: set[str]) -> frozenset[str]:
+    """The cells that the file need not hold bit for bit.
+
+    No output depends on them, such as a direction whose states are not used; or their weights are computed from
+    others, as weight_norm does, and the runtime rounds that in its own way: the outputs judge it.
+    """
+
+    def names(cell: ModelCell) -> list[set[str]]:
+        path, end = cell.network and f"{cell.network}.", suffix(cell.layer, cell.direction)
+        return [{f"{path}weight_ih{end}", f"{path}weight_hh{end}"}, {f"{path}matrix{end}"}]
+
+    return frozenset(
+        name
+        for name, cell in cells.items()
+        if not any(own <= parameters for own in names(cell)) or any(own & without_effect for own in names(cell))
+    )
