@@ -23,7 +23,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 def test_a_model_and_a_trap(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     only = ("strided CNN + RNN", "nn.RNN, an example of one step", "a Python loop over an RNNCell")
     assert script.main(["--only", *only, "-o", str(tmp_path / "page.md")]) == 0
-    model, one_step, loop = [line for line in capsys.readouterr().out.splitlines() if line[2:].startswith(only)]
+    model, loop, one_step = [line for line in capsys.readouterr().out.splitlines() if line[2:].startswith(only)]
     _, _, named, automatic, rnn, scan, _ = map(str.strip, model.split("|"))
     assert named.startswith("wrong: ")  # torch says that the length is dynamic, and it is not
     assert automatic.startswith("wrong: ")

@@ -14,6 +14,8 @@ from rnn_export.artifact import MANIFEST, SCHEMA, WHOLE_MODEL, check_files, is_a
 from rnn_export.conversion.replacement import exporting
 from rnn_export.errors import ArtifactError
 from rnn_export.folder import replace_folder
+from rnn_export.forms import EXTERNAL_ABOVE
+from rnn_export.forms._external import held_bytes, move_out
 from rnn_export.forms._tidy import tidy
 from rnn_export.forms.module import quiet
 from rnn_export.whole_model.dynamic_axes import inputs_of
@@ -61,8 +63,6 @@ def export_model(
     assert program is not None  # only the TorchScript exporter returns None
     file = program.model_proto
     tidy(file, one_network=False)
-    onnx.checker.check_model(file)
-    content = file.SerializeToString(deterministic=True)
     manifest = {
         "schema": SCHEMA,
         "kind": WHOLE_MODEL,
@@ -72,15 +72,28 @@ def export_model(
         "inputs": {value.name: dict(axes) for value, axes in zip(file.graph.input, given.axes, strict=True)},
         "source": dict(source or {"name": type(model).__name__}),
         "versions": {name: version(name) for name in ("onnx", "onnxscript", "rnn-export", "torch")},
-        "files": {"model.onnx": hashlib.sha256(content).hexdigest()},
     }
 
     def fill(folder: Path) -> None:
-        (folder / "model.onnx").write_bytes(content)
-        (folder / MANIFEST).write_bytes(sealed(manifest))
+        write_model(folder, file)
+        onnx.checker.check_model(str(folder / "model.onnx"))
+        files = {one.name: _sha256(one) for one in folder.iterdir()}
+        (folder / MANIFEST).write_bytes(sealed({**manifest, "files": files}))
 
     replace_folder(Path(output), fill, is_artifact)
     return Path(output) / "model.onnx"
+
+
+def write_model(folder: Path, model: onnx.ModelProto) -> None:
+    """Into one file, or with the large weights beside it where one message could not hold them; it is used up."""
+    if held_bytes(model) > EXTERNAL_ABOVE:
+        move_out(folder, model)
+    (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def model_file(path: Path) -> tuple[Path, str | None]:

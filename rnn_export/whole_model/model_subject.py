@@ -14,6 +14,7 @@ from rnn_export.module import SingleMatrixRNN, TwoMatrixRNN, from_torch
 from rnn_export.spec import suffix
 from rnn_export.weights import Weights
 from rnn_export.whole_model.dynamic_axes import inputs_of
+from rnn_export.whole_model.model_folder import write_model
 from rnn_export.whole_model.parts import Part, constants_of, instrument
 from rnn_export.whole_model.recognition import ModelCell, cells_of
 from rnn_export.whole_model.sizes import Inputs, tensors
@@ -69,13 +70,12 @@ class ModelSubject:
             cases = list(_cases(truth, given, file))
             unproved = _need_no_proof(cells, truth.parameters, truth.without_effect(given.example))
         copy, parts = instrument(file)
+        constants, outputs = constants_of(copy), [value.name for value in file.graph.output]
         shipped, instrumented = scratch / "shipped", scratch / "instrumented"
         for folder, content in ((shipped, file), (instrumented, copy)):
             folder.mkdir()
-            # As one file, whatever it was: torch writes the weights beside the model.
-            (folder / "model.onnx").write_bytes(content.SerializeToString())
-        outputs = [value.name for value in file.graph.output]
-        return cls(shipped, instrumented, parts, constants_of(copy), networks, cells, unproved, cases, outputs)
+            write_model(folder, content)
+        return cls(shipped, instrumented, parts, constants, networks, cells, unproved, cases, outputs)
 
 
 def networks_of(model: nn.Module) -> dict[str, Weights]:

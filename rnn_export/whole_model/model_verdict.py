@@ -125,7 +125,7 @@ class _Run:
         self.recognised: set[str] = set()
 
     def rows_of_all_cases(self, timeout: float) -> list[Result]:
-        size = (self.subject.shipped / "model.onnx").stat().st_size
+        size = sum(file.stat().st_size for file in self.subject.shipped.iterdir())
         try:
             with prepared(self.runtime, [self.subject.shipped], timeout, MEMORY_LIMIT + COPIES * size) as child:
                 self.version = child.version

@@ -1,6 +1,7 @@
 """Whole models: the zoo exported and judged at other sizes, and files that are wrong in one place each."""
 
 import copy
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from rnn_export.forms.module import quiet
 from rnn_export.report import Report
 from rnn_export.residual import GATE
 from rnn_export.result import Status
+from rnn_export.whole_model import model_folder
 from rnn_export.whole_model.model_folder import export_model
 from rnn_export.whole_model.model_verdict import verify_model
 from rnn_export.whole_model.parts import instrument
@@ -338,6 +340,17 @@ def test_every_runtime_is_judged_and_a_demanded_one_must_be_there(right) -> None
         verify_model(model, inputs, folder, runtimes=["torch"])
     with pytest.raises(UsageError, match="unknown runtime 'onnx'"):
         verify_model(model, inputs, folder, runtimes="onnx")
+
+
+def test_weights_that_one_file_cannot_hold_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_folder, "EXTERNAL_ABOVE", 2**16)
+    model = nn.Sequential(nn.Linear(6, 128), nn.RNN(128, 160))
+    assert export_model(model, features, tmp_path / "out").stat().st_size < 2**16
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert sorted(manifest["files"]) == ["model.onnx", "model.onnx.data"]
+    report = verify_model(model, features, tmp_path / "out")
+    assert report.exit_code == 0, findings(report)
+    assert len([row for row in report.results if row.residual is not None]) == 3
 
 
 # Wrong calls.
