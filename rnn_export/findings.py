@@ -18,8 +18,8 @@ FINDINGS = {
         "within one step's rounding. The detail names the first wrong step, row, unit and layer, and the arithmetic or "
         "the activation that would explain it.",
         "Where it names an arithmetic, ask the runtime for float32: use_tf32=0 on CUDA, INFERENCE_PRECISION_HINT=f32 "
-        "in OpenVINO. Where it names another activation, say --nonlinearity, or the runtime ignores the attribute: take "
-        "scan, which has no activation attribute. Otherwise the runtime is wrong for this form: try another.",
+        "in OpenVINO. Where it names another activation, say --nonlinearity, or the runtime ignores the attribute: the "
+        "form scan has none. Otherwise the runtime is wrong for this form: try another.",
     ),
     "end-to-end": Finding(
         "The layers cannot be seen in this runtime, and the answers are more than 8 times as far from float64 as "
