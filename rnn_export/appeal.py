@@ -35,7 +35,7 @@ def judge_again(terms: Terms, chunk: Chunk, places: NDArray[np.intp]) -> Array:
 
 def _order_error(terms: Terms, products_x: Array, products_h: Array, bias: Array, z: Array) -> Array:
     """e (elements,): over 8 orders, the larger of the rms partial sum and the running sum's error / u."""
-    running = np.float64 if terms.arithmetic.double else np.float32
+    running = np.dtype(terms.arithmetic.summed_in)
     last = bias[:, None]
     x_first = np.concatenate([products_x, products_h, last], axis=1)
     orders = [
@@ -47,7 +47,7 @@ def _order_error(terms: Terms, products_x: Array, products_h: Array, bias: Array
         orders.append(x_first[:, np.random.default_rng(seed).permutation(x_first.shape[1])])
     e = np.zeros(len(z))
     for order in orders:
-        partial_rms = np.sqrt((np.cumsum(order, axis=1) ** 2).sum(axis=1))
+        partial_rms = terms.rounded_sums(np.sqrt((np.cumsum(order, axis=1) ** 2).sum(axis=1)), z)
         total: Array = np.cumsum(order.astype(running), axis=1, dtype=running)[:, -1].astype(np.float64)
         e = np.fmax(e, np.fmax(partial_rms, np.abs(total - z) / terms.arithmetic.unit_roundoff))
     return e
@@ -58,13 +58,13 @@ def _two_sums_error(terms: Terms, products_x: Array, products_h: Array, unit: ND
 
     Where b_ih and b_hh cancel, no order that starts from their sum shows how coarse these two are.
     """
-    running = np.float64 if terms.arithmetic.double else np.float32
+    running = np.dtype(terms.arithmetic.summed_in)
     from_x = np.concatenate([terms.bias_ih[unit][:, None], products_x], axis=1)
     from_h = np.concatenate([terms.bias_hh[unit][:, None], products_h], axis=1)
     squares: Array = np.concatenate([np.cumsum(from_x, axis=1), np.cumsum(from_h, axis=1)], axis=1) ** 2
     sums = np.stack([np.cumsum(order.astype(running), axis=1, dtype=running)[:, -1] for order in (from_x, from_h)])
     error = np.abs(sums.sum(axis=0, dtype=running).astype(np.float64) - z) / terms.arithmetic.unit_roundoff
-    e: Array = np.fmax(np.sqrt(squares.sum(axis=1)), error)
+    e: Array = np.fmax(terms.rounded_sums(np.sqrt(squares.sum(axis=1)), z), error)
     return e
 
 

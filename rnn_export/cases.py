@@ -1,20 +1,25 @@
 """The inputs that a verification runs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from rnn_export.element_types import from_bits
 from rnn_export.errors import SourceError
 from rnn_export.oracle import valid_steps
 from rnn_export.spec import RNNSpec
 
 EXPORT_T, EXPORT_B = 5, 3
 LONG_T = 400
+EXTREMES = {"zeros": 0.0, "tiny": 1e-30, "large": 1e30}
+FLOAT16_EXTREMES = {"zeros": 0.0, "tiny": 1e-6, "large": 1e3}  # below its normal numbers; sums still fit
 
 
 class Check(Enum):
@@ -50,7 +55,7 @@ class Case:
 
 def default_cases(
     spec: RNNSpec,
-    dtype: str,
+    dtype: DTypeLike,
     fixed_T: int | None = None,
     fixed_B: int | None = None,
     has_h_0: bool = True,
@@ -62,7 +67,7 @@ def default_cases(
 
     Args:
         spec: the network.
-        dtype: float32 or float64.
+        dtype: of the weights.
         fixed_T, fixed_B: sizes that the file declares as fixed; only these are run then.
         has_h_0: whether the file takes an initial state; zeros everywhere if not.
         has_h_n: whether the file gives the last state; nothing can be carried on if not.
@@ -97,9 +102,10 @@ def default_cases(
 class _Maker:
     """Makes cases; each name has a seed of its own, so that adding a case changes no other."""
 
-    def __init__(self, spec: RNNSpec, dtype: str, has_h_0: bool, has_lengths: bool, kind: str) -> None:
-        self.spec, self.dtype, self.has_h_0, self.has_lengths = spec, dtype, has_h_0, has_lengths
+    def __init__(self, spec: RNNSpec, dtype: DTypeLike, has_h_0: bool, has_lengths: bool, kind: str) -> None:
+        self.spec, self.dtype, self.has_h_0, self.has_lengths = spec, np.dtype(dtype), has_h_0, has_lengths
         self.kind = kind
+        self.extremes = FLOAT16_EXTREMES if self.dtype == np.float16 else EXTREMES
 
     def __call__(
         self,
@@ -113,7 +119,7 @@ class _Maker:
     ) -> Case:
         generator = np.random.default_rng(list(name.encode()))
         spec = self.spec
-        x = input_of_kind(kind or self.kind, (T, B, spec.input_size), generator)
+        x = input_of_kind(kind or self.kind, (T, B, spec.input_size), generator, self.extremes)
         h_0 = generator.uniform(-1, 1, (spec.num_layers * spec.num_directions, B, spec.hidden_size))
         if zero_state or not self.has_h_0:
             h_0 = np.zeros_like(h_0)
@@ -126,8 +132,13 @@ class _Maker:
         return Case(name, x.astype(self.dtype), h_0.astype(self.dtype), check, lengths)
 
 
-def input_of_kind(kind: str, shape: tuple[int, int, int], generator: np.random.Generator) -> NDArray[np.float64]:
-    """normal, one-hot, uniform, negative, zeros, tiny (1e-30), large (1e30), or one NaN or infinity in row 0."""
+def input_of_kind(
+    kind: str,
+    shape: tuple[int, int, int],
+    generator: np.random.Generator,
+    extremes: Mapping[str, float] = MappingProxyType(EXTREMES),
+) -> NDArray[np.float64]:
+    """normal, one-hot, uniform, negative, zeros, tiny, large, or one NaN or infinity in row 0."""
     T, B, width = shape
     x = generator.standard_normal(shape)
     if kind == "one-hot":
@@ -136,14 +147,14 @@ def input_of_kind(kind: str, shape: tuple[int, int, int], generator: np.random.G
         return generator.uniform(0, 1, shape)
     if kind == "negative":
         return -np.abs(x)
-    if kind in ("zeros", "tiny", "large"):
-        return x * {"zeros": 0.0, "tiny": 1e-30, "large": 1e30}[kind]
+    if kind in extremes:
+        return x * extremes[kind]
     if kind in ("nan", "inf") and T and B:
         x[min(1, T - 1), 0, 0] = np.nan if kind == "nan" else np.inf
     return x
 
 
-def case_from_file(path: Path, spec: RNNSpec, dtype: str, has_lengths: bool) -> Case:
+def case_from_file(path: Path, spec: RNNSpec, dtype: DTypeLike, has_lengths: bool) -> Case:
     """A user's own data: ``input``, and where they matter ``h_0`` and ``lengths``, from an .npz file.
 
     Args:
@@ -179,19 +190,29 @@ def case_from_file(path: Path, spec: RNNSpec, dtype: str, has_lengths: bool) -> 
     if "lengths" in arrays and not has_lengths:
         raise SourceError(f"{path.name} has lengths, but the model takes none", "Export it with --lengths")
     name = f"{path.name} T={T} B={B}"
-    x, h_0 = x.astype(dtype, copy=False), given["h_0"].astype(dtype, copy=False)
+    x, h_0 = (_typed(key, array, dtype, path) for key, array in (("input", x), ("h_0", given["h_0"])))
     return Case(name, x, h_0, Check.STEPS, lengths if has_lengths else None)
 
 
+def _typed(key: str, array: NDArray[Any], dtype: DTypeLike, path: Path) -> NDArray[Any]:
+    """The array in the network's type; itself where that is its type already."""
+    with np.errstate(over="ignore"):
+        typed = array.astype(dtype, copy=False)
+    if typed is not array and (np.isfinite(array) > np.isfinite(typed)).any():
+        largest = np.abs(array).max()
+        raise SourceError(f"{key} in {path.name} reaches {largest:g}, which {typed.dtype} cannot hold")
+    return typed
+
+
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz file, without unpickling anything.
+    """The arrays of an .npz file, without unpickling anything; bfloat16 as numpy writes it is recognised.
 
     Raises:
         SourceError: the file is missing or damaged, or holds something else.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            return {name: from_bits(stored[name]) for name in stored.files}
     except FileNotFoundError:
         raise SourceError(f"{path} does not exist", "Check the path") from None
     except (OSError, ValueError, AttributeError, BadZipFile):  # what numpy raises for another kind of file

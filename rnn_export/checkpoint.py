@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_export.contents import Contents, read_contents
+from rnn_export.element_types import FLOATS
 from rnn_export.errors import RnnExportError, SourceError
 from rnn_export.recurrent_parts import PARAMETER, Part, choose_part
 from rnn_export.safetensors_files import write_safetensors
@@ -27,8 +28,24 @@ class Checkpoint:
 
     weights: Weights
     notes: tuple[str, ...]
-    source: Mapping[str, str]  # name, and sha256 where it is a file
+    source: Mapping[str, str]  # name, and sha256 where it is a file; dtype where it was converted
     head: Head | None = None
+
+    def converted(self, dtype: str | None) -> "Checkpoint":
+        """The network in another type, every weight rounded to nearest; itself where that is its type or None.
+
+        Raises:
+            SourceError: no such type, or a weight is too large for it.
+        """
+        own = self.weights.dtype.name
+        if dtype in (None, own):
+            return self
+        if dtype not in FLOATS:
+            raise SourceError(f"{dtype!r} is no type of a network", f"Choose {', '.join(FLOATS)}")
+        weights, head = self.weights.converted(dtype), self.head and self.head.converted(dtype)
+        how = "exactly" if np.can_cast(own, dtype) else "each rounded to nearest"
+        note = f"{own} weights converted to {dtype}, {how}"
+        return Checkpoint(weights, (*self.notes, note), {**self.source, "dtype": own}, head)
 
 
 def load_checkpoint(

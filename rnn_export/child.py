@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from rnn_export import worker
+from rnn_export.element_types import from_bits
 from rnn_export.result import Stage, Status
 from rnn_export.runtimes import Runtime
 
@@ -108,7 +109,7 @@ class Child:
         header, outputs = self._listen(stage, deadline)
         if header.get("status") != Status.PASS.value:
             raise Failure(stage, Status(header["status"]), str(header["detail"]))
-        return outputs
+        return {name: from_bits(array) for name, array in outputs.items()}
 
     def _listen(self, stage: Stage, deadline: float) -> tuple[dict[str, Any], dict[str, Any]]:
         try:

@@ -6,15 +6,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from rnn_export.element_types import FLOATS
 from rnn_export.errors import SourceError
 from rnn_export.numpy_files import read_npz
 from rnn_export.safetensors_files import read_safetensors
 from rnn_export.spec import SPEC_SYNTAX
 from rnn_export.torch_files import SAVE_AGAIN, read_torch_file
 from rnn_export.torch_tree import RecurrentModule
-from rnn_export.weights import FLOATS
 
-_NOT_FLOAT = "is not float32 or float64"
+_NOT_FLOAT = f"is not {', '.join(FLOATS[:-1])} or {FLOATS[-1]}"
 
 
 class Contents(NamedTuple):
@@ -58,10 +58,8 @@ def _read_torch(path: Path) -> Contents:
     if not file.tensors and not file.remarks:
         raise SourceError(f"{path} holds no tensors", SAVE_AGAIN)
     contents = _floats(file.format, file.tensors)
-    tensors = {name: tensor for name, tensor in contents.tensors.items() if name not in file.remarks}
-    unread = {name: _NOT_FLOAT if name in file.tensors else remark for name, remark in file.remarks.items()}
-    refused = {**contents.refused, **unread}
-    return Contents(file.format, tensors, refused, modules=file.modules, notes=file.notes, names=file.names)
+    refused = {**contents.refused, **file.remarks}
+    return Contents(file.format, contents.tensors, refused, modules=file.modules, notes=file.notes, names=file.names)
 
 
 def _read_npz(path: Path) -> Contents:

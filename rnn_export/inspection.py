@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
 from rnn_export.blocks import blocks
+from rnn_export.element_types import FLOATS
 from rnn_export.errors import ArtifactError
 from rnn_export.forms import EXTERNAL_ABOVE, FORMS, Form, constants_of
 from rnn_export.forms._external import held_bytes, read_in_place
@@ -150,7 +151,7 @@ def weight_tensors(model: onnx.ModelProto, folder: Path | None = None) -> dict[s
     found: dict[str, NDArray[Any]] = {}
     for graph in graphs(model.graph):
         for name, array in constants_of_graph(graph, folder):
-            if np.issubdtype(array.dtype, np.floating) and array.ndim:
+            if array.dtype.name in FLOATS and array.ndim:
                 found[name if name not in found else f"{name} (again)"] = array
     return found
 
@@ -302,5 +303,5 @@ def _difference(found: NDArray[Any], expected: Any) -> str:
 def _digest(array: Any) -> tuple[str, tuple[int, ...], str]:
     digest = hashlib.sha256()
     for block in blocks(array):
-        digest.update(block.data)
+        digest.update(block.view(np.uint8).data)
     return array.dtype.name, array.shape, digest.hexdigest()

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from rnn_export.oracle import Trajectory, head_input, valid_steps
 from rnn_export.precision import judge_as_asked
 from rnn_export.residual import Residual
+from rnn_export.rounding import ARITHMETICS
 from rnn_export.sequences import stretches
 from rnn_export.spec import NONLINEARITIES
 from rnn_export.weights import Cell, Head, Weights
 
-INCOMPARABLE = 2.0**-10  # of the largest output
+INCOMPARABLE, INCOMPARABLE_ROUNDINGS = 2.0**-10, 16  # of the largest output; in coarse types so many roundings
 RATIO_GATE = 8.0  # end to end, where no residual could be measured
 UNJUDGED = "every step overflows or follows a NaN: not judged"
 TEN_BIT = ("TF32", "10-bit (TF32, float16)")
@@ -127,10 +128,12 @@ def judge(
         h_0: (L*D, B, H).
         answers: what the runtime answered.
         truth: the float64 oracle on the same input.
-        asked: the precision that the row asks for.
+        asked: the precision that the row asks for: TF32, or else the weights' own type.
         lengths: (B,), each in 1..T; past a sequence's end the output must be exactly 0.
         head: the Linear that made ``answers.prediction``.
     """
+    if asked != "TF32":
+        asked = weights.dtype.name
     inside = valid_steps(len(x), x.shape[1], lengths)
     pieces = stretches(len(x), x.shape[1] * max(x.shape[2], answers.output.shape[2]))
     if any(answers.output[steps][~inside[steps]].any() for steps in pieces):  # NaN counts as something
@@ -327,7 +330,7 @@ def _placed(answers: Answers, truth: Trajectory) -> Judgement:
 
 def _incomparable_from(output: NDArray[np.floating], truth: Trajectory) -> int | None:
     """The first step that is off by more than a thousandth of the largest output: rounding was amplified."""
-    limit = INCOMPARABLE * _largest(truth)
+    limit = max(INCOMPARABLE, INCOMPARABLE_ROUNDINGS * ARITHMETICS[output.dtype.name].unit_roundoff) * _largest(truth)
     for steps in _steps_of(output) if output.size else []:
         with np.errstate(invalid="ignore"):
             off = np.abs(output[steps] - truth.output[steps]).max(axis=(1, 2)) > limit
@@ -349,7 +352,7 @@ def ratio_to_torch(
     """max_abs over torch's own error on the same input, at least one rounding of the largest output."""
     if max_abs is None or torch_error is None or truth is None:
         return None
-    u = 2.0**-53 if weights.dtype == np.float64 else 2.0**-24
+    u = ARITHMETICS[weights.dtype.name].unit_roundoff
     floor = max(torch_error, u * _largest(truth))
     if floor == 0.0:
         return 0.0 if max_abs == 0.0 else float("inf")

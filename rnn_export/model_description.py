@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from rnn_export.axes import AxisFinding, probe_axes
 from rnn_export.description import SCHEMA, Recurrence
+from rnn_export.element_types import FLOATS
 from rnn_export.forms._tidy import body_of, graphs
 from rnn_export.inspection import constants_of_graph, load_model
 from rnn_export.spectrum import meaning, spectral_radius
@@ -111,7 +111,7 @@ def describe_model(path: Path) -> ModelDescription:
         operators=dict(Counter(node.op_type for node in graph.node).most_common()),
         inside=dict(inner.most_common()),
         recurrent=tuple(_recurrent(graph)),
-        parameters=sum(array.size for array in arrays if np.issubdtype(array.dtype, np.floating)),
+        parameters=sum(array.size for array in arrays if array.dtype.name in FLOATS),
         axes=tuple(probe_axes(path, model)),
     )
 

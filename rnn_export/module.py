@@ -8,10 +8,13 @@ import math
 from collections.abc import Callable
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rnn_export.element_types import BFLOAT16, FLOATS
 from rnn_export.errors import SourceError
 from rnn_export.recurrence import Step, exporting_now, over_valid_steps
 from rnn_export.spec import RNNSpec, suffix
@@ -174,9 +177,9 @@ class SingleMatrixRNN(_ElmanRNN):
             for layer, direction in weights.spec.cells():
                 end = suffix(layer, direction)
                 matrix, bias = weights.single_matrix(layer, direction)
-                module.get_parameter(f"matrix{end}").copy_(torch.from_numpy(matrix))
+                module.get_parameter(f"matrix{end}").copy_(_tensor(matrix))
                 if weights.spec.bias:
-                    module.get_parameter(f"bias{end}").copy_(torch.from_numpy(bias))
+                    module.get_parameter(f"bias{end}").copy_(_tensor(bias))
         return module
 
     def to_weights(self) -> Weights:
@@ -257,9 +260,9 @@ class SingleMatrixRNNCell(nn.Module):
         cell = cls(spec.input_size, spec.hidden_size, spec.bias, spec.nonlinearity, dtype=_torch_dtype(weights))
         matrix, bias = weights.single_matrix(0, 0)
         with torch.no_grad():
-            cell.matrix.copy_(torch.from_numpy(matrix))
+            cell.matrix.copy_(_tensor(matrix))
             if cell.bias is not None:
-                cell.bias.copy_(torch.from_numpy(bias))
+                cell.bias.copy_(_tensor(bias))
         return cell
 
     def to_weights(self) -> Weights:
@@ -320,14 +323,25 @@ def _arrays(module: nn.Module) -> dict[str, Any]:
 
 
 def _array(name: str, tensor: Tensor) -> Any:
-    if tensor.dtype not in (torch.float32, torch.float64):
+    if tensor.dtype not in [getattr(torch, kind) for kind in FLOATS]:
         raise SourceError(f"{name} is {tensor.dtype}", "Convert the module: module.float()")
-    return tensor.detach().cpu().numpy()
+    values = tensor.detach().cpu()
+    if values.dtype == torch.bfloat16:  # numpy takes its bits
+        return values.view(torch.int16).numpy().view(BFLOAT16)
+    return values.numpy()
 
 
 def _state_dict(weights: Weights) -> dict[str, Tensor]:
-    return {name: torch.tensor(array) for name, array in weights.items()}
+    return {name: _tensor(array) for name, array in weights.items()}
+
+
+def _tensor(array: NDArray[np.floating]) -> Tensor:
+    """A copy: an array of Weights cannot be written to."""
+    if array.dtype.name == "bfloat16":
+        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
+    return torch.tensor(array)
 
 
 def _torch_dtype(weights: Weights) -> torch.dtype:
-    return torch.float64 if weights.dtype == "float64" else torch.float32
+    dtype: torch.dtype = getattr(torch, weights.dtype.name)
+    return dtype

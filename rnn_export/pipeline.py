@@ -38,6 +38,7 @@ def export(
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
     head: str | None = None,
+    dtype: str | None = None,
     lengths: bool = False,
 ) -> "Artifact":
     """Make an artifact.
@@ -49,10 +50,11 @@ def export(
         form: which way to draw the network: ``scan``, ``module`` or ``rnn``.
         opset: the version of ONNX's operators.
         prefix, nonlinearity, batch_first, head: see ``load_checkpoint``; only for files and specs.
+        dtype: convert the weights to float32, float64, float16 or bfloat16, each rounded to nearest.
         lengths: the file takes a third input, the length of each sequence (B,).
 
     Returns:
-        The artifact, read back and checked.
+        The artifact, read back and checked. ``missing_kernels`` tells which runtimes will refuse it.
 
     Raises:
         RnnExportError: the source, the form, the opset or the output is not usable; nothing is written.
@@ -61,9 +63,23 @@ def export(
     from rnn_export.forms import FORMS, draw
 
     FORMS.get(form)  # a wrong name is said before a large checkpoint is read
-    checkpoint = _checkpoint(source, prefix, nonlinearity, batch_first, head)
+    checkpoint = _checkpoint(source, prefix, nonlinearity, batch_first, head).converted(dtype)
     model = draw(form, checkpoint.weights, opset, lengths=lengths, head=checkpoint.head)
     return write_artifact(Path(output), checkpoint, model, form, TORCH_DREW if form == "module" else ())
+
+
+def missing_kernels(form: str, dtype: str) -> list[str]:
+    """Which runtimes will refuse a form in a type, for want of a kernel, and what they run instead; in words."""
+    from rnn_export.forms import FORMS
+
+    product = FORMS.get(form).product
+    said = []
+    for runtime in RUNTIMES:
+        if (product, dtype) in runtime.lacks:
+            others = [other.name for other in FORMS if (other.product, dtype) not in runtime.lacks]
+            instead = f"form {' or '.join(others)} runs there" if others else "choose another --dtype for it"
+            said.append(f"{runtime.name} has no {product} kernel for {dtype} and will refuse this file: {instead}")
+    return said
 
 
 def verify(
@@ -74,6 +90,7 @@ def verify(
     nonlinearity: str | None = None,
     batch_first: bool | None = None,
     head: str | None = None,
+    dtype: str | None = None,
     inputs: str | Path | None = None,
     expect: str | Path | None = None,
     input_kind: str = "normal",
@@ -89,6 +106,7 @@ def verify(
         artifact: a folder made by ``export``, or with ``against`` an ONNX file that somebody else exported.
         against: where the truth comes from, for such a file.
         prefix, nonlinearity, batch_first, head: see ``load_checkpoint``; only with ``against``.
+        dtype: the type that the file should have the weights of ``against`` in.
         inputs: an .npz file with ``input``, and where they matter ``h_0`` and ``lengths``: the user's own data.
         expect: an .npz file with ``output``, and perhaps ``h_n``, that were computed elsewhere from ``inputs``.
         input_kind: of the inputs of the usual cases: normal, one-hot or uniform.
@@ -109,8 +127,8 @@ def verify(
     asked = Asked(input_kind, None if inputs is None else Path(inputs))
     saved = None if expect is None else Path(expect)
 
-    if against is None and (prefix, nonlinearity, batch_first) != (None, None, None):
-        raise UsageError("prefix, nonlinearity and batch_first say how to read a source", "Give it as against")
+    if against is None and (prefix, nonlinearity, batch_first, dtype) != (None, None, None, None):
+        raise UsageError("prefix, nonlinearity, batch_first and dtype are about a source", "Give it as against")
     if not 0 < timeout <= threading.TIMEOUT_MAX:
         raise UsageError(f"the time limit {timeout} is no number of seconds", "Give one above 0, such as 60")
     named = {runtimes} if isinstance(runtimes, str) else set(runtimes)
@@ -121,7 +139,7 @@ def verify(
     path = Path(artifact)
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         if against is not None:
-            checkpoint = _checkpoint(against, prefix, nonlinearity, batch_first, head)
+            checkpoint = _checkpoint(against, prefix, nonlinearity, batch_first, head).converted(dtype)
             subject = subject_of_model(path, checkpoint.weights, Path(scratch), asked, checkpoint.head)
         elif path.is_file():
             raise UsageError(f"{path} is a file, not an artifact", "Say what it should compute: --against SOURCE")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_export.residual import GATE, Residual, step_residual
-from rnn_export.rounding import FLOAT32, FLOAT64, Arithmetic, Array
+from rnn_export.rounding import ARITHMETICS, FLOAT32, Arithmetic, Array
 from rnn_export.sequences import stretches
 from rnn_export.weights import Cell
 
@@ -54,11 +54,6 @@ def _int8(axis: int | None) -> Callable[[Array], Array]:
     return quantised
 
 
-def _float32(values: Array) -> Array:
-    with np.errstate(over="ignore"):
-        return values.astype(np.float32).astype(np.float64)
-
-
 _NEAREST, _TRUNCATED = keep_bits(10), keep_bits(10, nearest=False)
 TF32 = (Arithmetic(operand=_NEAREST, weight=_NEAREST), Arithmetic(operand=_TRUNCATED, weight=_TRUNCATED))
 
@@ -75,12 +70,13 @@ def judge_as_asked(
 ) -> tuple[Residual, str]:
     """The residual in the precision that a row asks for, and the arithmetic that was really used.
 
-    A row that asks for TF32 may be better; else it must be TF32 products and nothing coarser. The gate of 4 holds
-    for it too: how far real tensor cores are from it was not measured.
+    A network is judged in the type of its answers. A row that asks for TF32 may be better; else it must be TF32
+    products and nothing coarser. The gate of 4 holds for it too: how far real tensor cores are from it was not
+    measured.
     """
-    arithmetic = FLOAT64 if y.dtype == np.float64 else FLOAT32
+    arithmetic = ARITHMETICS[y.dtype.name]
     plain = step_residual(cell, x, h_0, y, reverse=reverse, lengths=lengths, arithmetic=arithmetic)
-    if asked == "TF32" and plain.max_q > GATE:
+    if asked == "TF32" and arithmetic is FLOAT32 and plain.max_q > GATE:
         rounded = [
             step_residual(cell, x, h_0, y, reverse=reverse, lengths=lengths, arithmetic=candidate) for candidate in TF32
         ]
@@ -93,7 +89,12 @@ def judge_as_asked(
 
 
 def hypotheses(y: NDArray[np.floating]) -> Iterator[tuple[str, Arithmetic]]:
-    """(name, arithmetic) in the order in which they are tried."""
+    """(name, arithmetic) in the order in which they are tried.
+
+    None for float16 and bfloat16: what is coarser than they are by less than the gate hides in their own rounding.
+    """
+    if y.dtype.name not in ("float32", "float64"):
+        return
     bfloat16 = keep_bits(7)
     for products in TF32:
         yield "TF32", products
@@ -123,13 +124,14 @@ def name_precision(
     reverse: bool = False,
     lengths: NDArray[np.integer] | None = None,
 ) -> str:
-    """The arithmetic of one layer and direction, "float32" where the plain residual passes, else a class.
+    """The arithmetic of one layer and direction, the type of y where the plain residual passes, else a class.
 
     "WRONG" means that no arithmetic explains the answers: they are another network's.
     """
-    double = y.dtype == np.float64
+    kind = y.dtype.name
+    double = kind == "float64"
     if plain.max_q <= GATE:
-        return "float64" if double else "float32"
+        return kind
     if not np.isfinite(plain.max_q):  # NaN, or below zero after relu: no rounding does that
         return "WRONG"
     # a fault that moves few elements of a float64 run by little is no float32
@@ -143,7 +145,7 @@ def name_precision(
             return candidate
         if candidate in PRODUCTS and found.max_q < best:
             best, name = found.max_q, candidate
-    if double or plain.spread < SPREAD:
+    if kind != "float32" or plain.spread < SPREAD:  # the bands were measured on float32 networks
         return "WRONG"
     if best * EXPLAINS <= plain.max_q:
         return name

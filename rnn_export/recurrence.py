@@ -4,6 +4,7 @@ The exporter unrolls a Python loop and freezes its length without a word; ``scan
 dynamic length, but trains 3 to 100 times slower. So a model writes ``over_time`` and gets the right one of the two.
 """
 
+import threading
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 Step = Callable[[Any, Any], Any]  # (state, input of one step) -> next state, or (next state, output)
+EXPORTER = threading.RLock()  # torch's exporter keeps its state per process: two threads fail in the middle of it
 _CONTRACT = "step must return the next state, or the pair (next state, output)"
 
 
@@ -77,7 +79,7 @@ def over_valid_steps(
         return torch.where(inside_t, step(state, x_t), state)
 
     states, last = over_time(masked, h, (x, inside), reverse=reverse)
-    return torch.where(inside, states, states.new_zeros(())), last
+    return torch.where(inside, states, 0.0), last
 
 
 def _scanned(step: Step, h: Any, x: Any, reverse: bool) -> tuple[Any, Any]:

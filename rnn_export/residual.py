@@ -7,7 +7,7 @@ roundoff and n = I + H + 2:
     z = x @ W_ih.T + h @ W_hh.T + b_ih + b_hh
     m = the same with absolute values       v = the same with squares, (b_ih + b_hh)**2 for the bias
     w = m + sqrt(n * (2*z*z + v) / 6)       the size of the partial sums, rms over random orders of summation
-    tiny = 2**-126 * (n + rowsum|W_ih| + rowsum|W_hh|)        flushed subnormal products and inputs
+    tiny = 2**-126 * (n + rowsum|W_ih| + rowsum|W_hh|)        flushed subnormal products and inputs (float16: 2**-25)
     tanh:      r = |y - tanh z|    s = u*(d*w + |y| + 2) + tiny,  d = 1 - tanh(max(|z| - 4*u*w, 0))**2
     relu:      r = |y - z| where y > 0, max(z, 0) where y = 0, inf where y < 0   s = u*(w + |y|) + tiny
     identity:  r = |y - z|                                                       s = u*(w + |y|) + tiny
@@ -17,6 +17,9 @@ w is the rms of the partial sums of a dot product over random orders: sum_k E[s_
 2 for tanh is absolute accuracy: kernels compute tanh to a few units of 1, not of tanh x (ONNX Runtime's is
 5.3 u off at x = 8.5). An element above 4 is not yet wrong, because a kernel adds in an order of its own: the
 appeal adds its terms in 8 orders, and as two sums, and judges by the largest rounding that any of them shows.
+
+u is 2**-24 in float32, 2**-53 in float64, 2**-11 in float16 and 2**-8 in bfloat16. bfloat16 has its sums in float32:
+there w = m + |z| + 2**-16 * sqrt(n * (2*z*z + v) / 6), because only what is stored is rounded to it.
 """
 
 from collections.abc import Iterator
@@ -36,7 +39,6 @@ CHUNK_STEPS = 256
 CHUNK_ELEMENTS = 2**20  # bounds the memory of wide batches: about ten float64 arrays of this size
 APPEALS_AT_ONCE = 256
 LIVE_TANH = 0.1  # act' above this: the unit is not saturated
-BLIND = 2.0**-10  # a bound above this, or outputs below it, cannot show a fault
 
 
 class Place(NamedTuple):
@@ -62,7 +64,7 @@ class Residual:
     max_q: float
     first: Place | None
     judged: int
-    overflowed: int  # elements with m >= 2**127: not judged
+    overflowed: int  # elements with m >= 2**127, half of what float32 cannot hold: not judged
     blind: float  # share of the judged elements that could not have shown a fault
     misplaced: Place | None
     swallowed: bool  # the misplaced element is finite where IEEE arithmetic has NaN
@@ -155,7 +157,7 @@ class _Judge:
         terms, valid = self.terms, valid[..., None]
         finite = np.isfinite(chunk.x).all(-1, keepdims=True) & np.isfinite(chunk.h).all(-1, keepdims=True)
         with np.errstate(all="ignore"):
-            fits = (chunk.m < terms.overflow) & np.isfinite(chunk.w)  # float64: the squares overflow first
+            fits = (chunk.m < terms.arithmetic.overflow) & np.isfinite(chunk.w)  # float64: the squares overflow first
             judged = valid & finite & fits
             r, s, slope = terms.compare(chunk.z, chunk.w, chunk.y)
             q = r / s
@@ -170,7 +172,7 @@ class _Judge:
 
     def _count_blind(self, judged: NDArray[np.bool_], s: Array, y: Array) -> None:
         if self.terms.nonlinearity == "tanh":
-            self.blind += int((judged & (s > BLIND)).sum())
+            self.blind += int((judged & (s > self.terms.arithmetic.blind)).sum())
         self.largest = max(self.largest, float(np.abs(y[judged]).max(initial=0.0)))
 
     def _add_rho(self, judged: NDArray[np.bool_], r: Array, slope: Array, chunk: Chunk) -> None:
@@ -190,7 +192,7 @@ class _Judge:
         # Beside an infinity finite products may overflow in float32, and inf - inf is NaN: only where float64
         # has NaN already, or where the finite part fits, does IEEE arithmetic say what must stand here.
         finite_x, finite_h = (np.where(np.isfinite(operand), operand, 0.0) for operand in (chunk.x, chunk.h))
-        fits = Chunk.of(terms, finite_x, finite_h, y).m < terms.overflow
+        fits = Chunk.of(terms, finite_x, finite_h, y).m < terms.arithmetic.overflow
         self.overflowed += int((asked & ~np.isnan(expected) & ~fits).sum())
         asked = asked & (np.isnan(expected) | fits)
         same = (np.isnan(y) & np.isnan(expected)) | (y == expected)
@@ -226,7 +228,8 @@ class _Judge:
                 return None
             return Place(T - 1 - found[0] if reverse else found[0], found[1], found[2])
 
-        nothing_exercised = self.terms.nonlinearity == "tanh" and self.judged > 0 and self.largest < BLIND
+        too_small = self.largest < self.terms.arithmetic.blind
+        nothing_exercised = self.terms.nonlinearity == "tanh" and self.judged > 0 and too_small
         return Residual(
             max_q=self.max_q,
             first=place(self.first),

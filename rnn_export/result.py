@@ -41,7 +41,7 @@ class Result:
         residual: the largest q of the step residual after the appeal; None where none was measured.
         precision: the arithmetic that was really used.
         max_abs: the largest absolute error against the float64 oracle, over output and h_n.
-        ratio: max_abs over torch float32's own error on the same input.
+        ratio: max_abs over torch's own error on the same input, in the same type.
     """
 
     runtime: str

@@ -21,20 +21,41 @@ def _unchanged(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A hypothesis about what a runtime computed with; the default is the plain type's own arithmetic."""
+    """A hypothesis about what a runtime computed with; the default is float32 and nothing else.
+
+    Attributes:
+        unit_roundoff: u, the largest relative error of rounding to the type.
+        underflow: the most that one operation loses below the type's normal numbers. The smallest normal number
+            where subnormal ones may be flushed to zero; half their distance in float16, which nothing flushes.
+        overflow: half of what the type cannot hold; an element with m of at least this is not judged.
+        summed_in: the narrowest type that kernels keep running sums in: no hardware sums in bfloat16.
+        sums: the unit roundoff of the running sums, relative to u.
+    """
 
     unit_roundoff: float = 2.0**-24
     operand: Callable[[Array], Array] = _unchanged
     weight: Callable[[Array], Array] = _unchanged
     storage: float = 0.0  # relative error of storing y, on top of the computation's
+    underflow: float = 2.0**-126
+    overflow: float = 2.0**127
+    summed_in: str = "float32"
+    sums: float = 1.0
 
     @property
     def double(self) -> bool:
-        return self.unit_roundoff < 2.0**-40
+        return self.summed_in == "float64"
+
+    @property
+    def blind(self) -> float:
+        """A tanh whose bound is above this, or a run whose outputs are below it, cannot show a fault."""
+        return max(2.0**-10, 64 * self.unit_roundoff)
 
 
 FLOAT32 = Arithmetic()
-FLOAT64 = Arithmetic(unit_roundoff=2.0**-53)
+FLOAT64 = Arithmetic(2.0**-53, underflow=2.0**-1022, overflow=2.0**1023, summed_in="float64")
+FLOAT16 = Arithmetic(2.0**-11, underflow=2.0**-25, overflow=2.0**15, summed_in="float16")
+BFLOAT16 = Arithmetic(2.0**-8, sums=2.0**-16)
+ARITHMETICS = {"float32": FLOAT32, "float64": FLOAT64, "float16": FLOAT16, "bfloat16": BFLOAT16}
 
 
 @dataclass(frozen=True)
@@ -47,17 +68,15 @@ class Terms:
     bias_hh: Array  # (H,)
     tiny: Array  # (H,)
     nonlinearity: str
-    overflow: float  # an element with m of at least this is not judged
     arithmetic: Arithmetic
 
     @classmethod
     def of(cls, cell: Cell, arithmetic: Arithmetic) -> "Terms":
         wide = [np.asarray(array, np.float64) for array in cell[:4]]
         weight_ih, weight_hh = arithmetic.weight(wide[0]), arithmetic.weight(wide[1])
-        smallest, overflow = (2.0**-1022, 2.0**1023) if arithmetic.double else (2.0**-126, 2.0**127)
         n = weight_ih.shape[1] + weight_hh.shape[1] + 2
-        tiny = smallest * (n + np.abs(weight_ih).sum(1) + np.abs(weight_hh).sum(1))
-        return cls(weight_ih, weight_hh, wide[2], wide[3], tiny, cell.nonlinearity, overflow, arithmetic)
+        tiny = arithmetic.underflow * (n + np.abs(weight_ih).sum(1) + np.abs(weight_hh).sum(1))
+        return cls(weight_ih, weight_hh, wide[2], wide[3], tiny, cell.nonlinearity, arithmetic)
 
     @property
     def n(self) -> int:
@@ -67,6 +86,11 @@ class Terms:
     @property
     def bias(self) -> Array:
         return self.bias_ih + self.bias_hh
+
+    def rounded_sums(self, partial_sums: Array, z: Array) -> Array:
+        """The part of w that running sums of that size make: those kept in a wider type are rounded at their end."""
+        sums = self.arithmetic.sums
+        return partial_sums if sums == 1.0 else sums * partial_sums + np.abs(z)
 
     def compare(
         self, z: Array, w: Array, y: Array, *, tiny: Array | None = None, z_low: Array | float = 0.0
@@ -104,4 +128,5 @@ class Chunk(NamedTuple):
             m = np.abs(x) @ np.abs(terms.weight_ih).T + np.abs(h) @ np.abs(terms.weight_hh).T
             m += np.abs(terms.bias_ih) + np.abs(terms.bias_hh)
             v = (x * x) @ (terms.weight_ih**2).T + (h * h) @ (terms.weight_hh**2).T + terms.bias**2
-            return cls(x, h, y, z, m, v, m + np.sqrt(terms.n * (2 * z * z + v) / 6))
+            partial_sums = np.sqrt(terms.n * (2 * z * z + v) / 6)
+            return cls(x, h, y, z, m, v, m + terms.rounded_sums(partial_sums, z))

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_export.blocks import blocks
+from rnn_export.element_types import BFLOAT16
 from rnn_export.errors import SourceError
 
-_TYPES = {"F32": "float32", "F64": "float64"}
+_TYPES = {"F32": "float32", "F64": "float64", "F16": "float16", "BF16": BFLOAT16.name}
 _COPY_AGAIN = "It is damaged or incomplete; copy it again"
 
 
@@ -114,4 +115,4 @@ def write_safetensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata:
         stream.write(len(text).to_bytes(8, "little") + text)
         for _, array in sorted(tensors.items()):
             for block in blocks(array):
-                stream.write(block.data)
+                stream.write(block.view(np.uint8).data)

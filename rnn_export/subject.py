@@ -164,7 +164,7 @@ def _subject(
         (instrumented / "model.onnx").write_bytes(copy.SerializeToString())
     cases = default_cases(
         weights.spec,
-        weights.dtype.name,
+        weights.dtype,
         signature.fixed_T,
         signature.fixed_B,
         has_h_0=signature.h_0 is not None,
@@ -173,6 +173,6 @@ def _subject(
         kind=asked.kind,
     )
     if asked.inputs is not None:
-        own = case_from_file(asked.inputs, weights.spec, weights.dtype.name, signature.lengths is not None)
+        own = case_from_file(asked.inputs, weights.spec, weights.dtype, signature.lengths is not None)
         cases.insert(0, own)
     return Subject(name, form, weights, head, model, signature, folder, instrumented, shown, cases, findings)

@@ -27,9 +27,9 @@ class TorchFile:
     """What a file of ``torch.save`` holds.
 
     ``tensors`` are read-only views of the file's bytes, named as ``state_dict`` names them. ``modules`` is what
-    pickled recurrent modules say, by the name of the module. ``remarks`` says of single tensors that bfloat16 was
-    widened to float32, or why a tensor was not read and is missing from ``tensors``. ``notes`` are about the file.
-    ``format`` is which of torch's it is, and ``names`` what an unpickler would have imported to read it.
+    pickled recurrent modules say, by the name of the module. ``remarks`` says why a tensor was not read and is
+    missing from ``tensors``. ``notes`` are about the file. ``format`` is which of torch's it is, and ``names`` what an
+    unpickler would have imported to read it.
     """
 
     format: str

@@ -7,13 +7,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_export.element_types import BFLOAT16
 from rnn_export.errors import SourceError
 from rnn_export.torch_storages import STORAGE_TYPES, Storage, item_size, storage_type
 from rnn_export.unpickling import Global, Made, Persistent
 
 # What torch keeps as untyped bytes beside a dtype; float8 and the shell types have no numpy type.
 _UNTYPED = {f"torch.{name}": name for name in (*STORAGE_TYPES.values(), "uint16", "uint32", "uint64")}
-_WIDENED = "bfloat16, widened to float32"
 _WRAPPERS = {  # what holds a tensor as its first part
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state",
@@ -148,7 +148,7 @@ class TensorReader:
         if self._left < 0:
             raise SourceError(f"its tensors claim more than {_REPEATS} times the bytes of the file")
         self._places.append(Place(storage, start, lengths, steps))
-        return Tensor(_strided(flat, start, lengths, steps), _WIDENED if storage.type == "bfloat16" else "")
+        return Tensor(_strided(flat, start, lengths, steps))
 
     def unreached(self) -> dict[str, tuple[int, int]]:
         """storage -> (how many of its elements belong to no tensor that was found, of how many)."""
@@ -175,7 +175,7 @@ class TensorReader:
             stored = np.frombuffer(storage.raw, np.dtype(kind).newbyteorder(self._byte_order))
             array: NDArray[Any] = stored.astype(kind, copy=False)
             if storage.type == "bfloat16":
-                array = (array.astype(np.uint32) << 16).view(np.float32)  # bfloat16 is float32's upper half
+                array = array.view(BFLOAT16)
             self._arrays[place] = array
         return self._arrays[place]
 

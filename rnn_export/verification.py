@@ -12,6 +12,7 @@ from rnn_export.errors import SourceError
 from rnn_export.judgement import RATIO_GATE, UNJUDGED, Answers, Judgement, judge, ratio_to_torch, shape_problem
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.result import Result, Stage, Status
+from rnn_export.rounding import ARITHMETICS
 from rnn_export.runtimes import Runtime
 from rnn_export.session import Array, Session, Wrong
 from rnn_export.subject import Subject
@@ -19,6 +20,10 @@ from rnn_export.subject import Subject
 Progress = Callable[[str, int, int], None]  # (runtime, cases done, cases in all)
 DEATHS_BEFORE_GIVING_UP = 2  # a runtime that hangs on every case costs two time limits, not thirty
 CHUNKS = (1, 2, 3, 4)
+STATE_MOVES, ROUNDINGS = (
+    1e-3,
+    16,
+)  # what another h_0 must move outputs by to be missed; in coarse types so many roundings
 # What torch itself refuses in part: a difference between runtimes, and no wrong answer.
 _EMPTY = {
     Check.NO_STEPS: ("no-steps", "refuses a sequence of length 0"),
@@ -40,7 +45,7 @@ def verify_runtime(
         subject: what is verified.
         runtime: where.
         timeout: seconds per request to the child.
-        torch_errors: torch float32's largest error by case, the denominator of ``ratio``.
+        torch_errors: torch's largest error by case, in the network's own type, the denominator of ``ratio``.
         progress: told after every case.
     """
     interpreter = interpreter_of(runtime)
@@ -83,7 +88,7 @@ def judge_saved(
         case: the input that they belong to.
         saved: ``output`` in the network's own layout, and perhaps ``h_n``.
         name: of the file, for the row.
-        torch_error: torch float32's largest error on the same input.
+        torch_error: torch's largest error on the same input, in the network's own type.
 
     Raises:
         SourceError: an array is missing, or has another shape or type than the network gives.
@@ -112,8 +117,9 @@ def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> Res
     try:
         judgement = _judgement(session, case)
     except Wrong as wrong:
-        # Without steps nothing is computed: whatever is answered then is a difference between runtimes.
-        judgement = Judgement(wrong.code, wrong.detail, diverges=case.check is Check.NO_STEPS)
+        judgement = Judgement(wrong.code, wrong.detail)
+        if case.check is Check.NO_STEPS:  # nothing is computed: whatever is answered is a difference of runtimes
+            judgement = Judgement("no-steps", wrong.detail, diverges=True)
     except Failure as failure:
         if case.check not in _EMPTY or failure.status is not Status.REFUSED:
             raise
@@ -220,7 +226,8 @@ def _with_other_state(session: Session, case: Case) -> Judgement:
     weights, starts = session.subject.weights, (case.h_0, np.zeros_like(case.h_0))
     runs = [_run(session, replace(case, h_0=h_0)) for h_0 in starts]
     expected = [run_oracle(weights, case.x, h_0, case.lengths).output[:] for h_0 in starts]
-    moves = float(np.abs(expected[0] - expected[1]).max(initial=0.0)) > 1e-3
+    noticeable = max(STATE_MOVES, ROUNDINGS * ARITHMETICS[weights.dtype.name].unit_roundoff)
+    moves = float(np.abs(expected[0] - expected[1]).max(initial=0.0)) > noticeable
     if moves and np.array_equal(runs[0][1].output, runs[1][1].output):
         raise Wrong("state-ignored", "another h_0 changes nothing: the initial state is ignored")
     return _merged([judgement for judgement, _ in runs])

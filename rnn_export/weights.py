@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_export.blocks import BLOCK, Joined, blocks
+from rnn_export.element_types import FLOATS, rounded
 from rnn_export.errors import SourceError
 from rnn_export.spec import RNNSpec, suffix
 
-FLOATS = ("float32", "float64")
 RANDOM_LIMIT = 2**28  # 1 GiB in float32: a spec is for trying things out
 
 
@@ -34,6 +34,10 @@ class Head(NamedTuple):
     weight: NDArray[np.floating]  # (O, D*H) or (O, I+H)
     bias: NDArray[np.floating]  # (O,)
 
+    def converted(self, dtype: str) -> "Head":
+        """The Linear in another type; raises SourceError where it is too large for it."""
+        return Head(*(_converted(f"the head's {name}", array, dtype) for name, array in self._asdict().items()))
+
     def as_cell(self) -> Cell:
         """The same product as a layer without recurrence, weight_hh (O, 0), for the judge of steps."""
         nothing = np.zeros((len(self.weight), 0), self.weight.dtype)
@@ -45,7 +49,7 @@ class Weights(Mapping[str, NDArray[np.floating]]):
 
     Args:
         spec: the network.
-        arrays: one array per name of ``spec.weight_shapes()``, all float32 or all float64.
+        arrays: one array per name of ``spec.weight_shapes()``, all of one type of ``FLOATS``.
 
     Raises:
         SourceError: a name is missing or unknown, a shape or type is wrong, or a value is not finite.
@@ -60,7 +64,7 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         if len(types := {arrays[name].dtype.name for name in shapes}) > 1:
             raise SourceError(f"the weights mix {' and '.join(sorted(types))}", "Convert them to one type")
         if (found := types.pop()) not in FLOATS:
-            raise SourceError(f"the weights are {found}", "Convert them to float32 or float64")
+            raise SourceError(f"the weights are {found}", f"Convert them to one of {', '.join(FLOATS)}")
         self.spec = spec
         self._arrays: dict[str, NDArray[np.floating]] = {}
         for name, shape in shapes.items():
@@ -86,6 +90,14 @@ class Weights(Mapping[str, NDArray[np.floating]]):
     @property
     def dtype(self) -> np.dtype[np.floating]:
         return self["weight_ih_l0"].dtype
+
+    def converted(self, dtype: str) -> "Weights":
+        """The network in another type, every weight rounded to nearest.
+
+        Raises:
+            SourceError: a weight is too large for the type.
+        """
+        return Weights(self.spec, {name: _converted(name, array, dtype) for name, array in self.items()})
 
     def cell(self, layer: int, direction: int) -> Cell:
         """The four arrays of one layer and direction; zeros where the network has no bias."""
@@ -150,10 +162,18 @@ class Weights(Mapping[str, NDArray[np.floating]]):
         return cls(
             spec,
             {
-                name: generator.uniform(-bound, bound, shape).astype(dtype)
+                name: rounded(generator.uniform(-bound, bound, shape), dtype)
                 for name, shape in spec.weight_shapes().items()
             },
         )
+
+
+def _converted(name: str, array: NDArray[np.floating], dtype: str) -> NDArray[np.floating]:
+    result = rounded(array, dtype)
+    if not all(np.isfinite(block).all() for block in blocks(result)):
+        raise SourceError(f"{name} reaches {np.abs(array).max():g}, which {dtype} cannot hold", "Choose a wider type")
+    result.flags.writeable = False  # a large one is kept as it is then
+    return result
 
 
 def _can_be_kept(array: NDArray[np.floating]) -> bool:

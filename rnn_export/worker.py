@@ -2,7 +2,8 @@
 
 It is run by path, in whatever environment the runtime lives, so only the standard library and numpy can be
 imported here. Parent and child exchange messages: a length, a JSON header, and the arrays that it announces
-as .npy, never as pickle. What a runtime prints goes to stderr and cannot reach the messages.
+as .npy, never as pickle; bfloat16, which numpy lacks, goes as its bits, of the type V2. What a runtime prints
+goes to stderr and cannot reach the messages.
 """
 
 import importlib.util
@@ -33,7 +34,7 @@ class Writer(Protocol):
 
 def send(stream: Writer, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     """Write one message."""
-    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    whole = {name: _plain(array) for name, array in arrays.items()}
     heads = {name: _npy_header(array) for name, array in whole.items()}
     sizes = {name: len(heads[name]) + array.nbytes for name, array in whole.items()}
     text = json.dumps({**header, "arrays": sizes}).encode()
@@ -42,6 +43,12 @@ def send(stream: Writer, header: Mapping[str, Any], arrays: Mapping[str, Any]) -
         stream.write(heads[name])
         stream.write(array.reshape(-1).view(np.uint8).data)  # from where it lies: it may be all that fits
     stream.flush()
+
+
+def _plain(array: Any) -> Any:
+    """In C order; bfloat16 as its bits, which is how numpy would write them too."""
+    plain = np.asarray(array, order="C")
+    return plain.view("V2") if plain.dtype.name == "bfloat16" else plain
 
 
 def _npy_header(array: Any) -> bytes:

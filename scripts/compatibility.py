@@ -34,17 +34,20 @@ RUNTIMES = (
     *("torch", "onnxruntime-cpu", "onnxruntime@1.24.1", "onnxruntime-openvino", "openvino", "openvino-default"),
     *("tract", "onnx-reference"),
 )
-NETWORKS = {  # name -> (spec, lengths)
-    "tanh": ("rnn:4,8", False),
-    "relu": ("rnn:4,8,relu", False),
-    "linear": ("rnn:4,8,identity", False),
-    "two layers": ("rnn:4,8,layers=2", False),
-    "bidirectional": ("rnn:4,8,bidirectional", False),
-    "relu, bidirectional": ("rnn:4,8,relu,bidirectional", False),
-    "batch first": ("rnn:4,8,batch-first", False),
-    "no bias": ("rnn:4,8,no-bias", False),
-    "lengths": ("rnn:4,8", True),
-    "lengths, bidirectional": ("rnn:4,8,bidirectional", True),
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> (spec, options of export)
+    "tanh": ("rnn:4,8", {}),
+    "relu": ("rnn:4,8,relu", {}),
+    "linear": ("rnn:4,8,identity", {}),
+    "two layers": ("rnn:4,8,layers=2", {}),
+    "bidirectional": ("rnn:4,8,bidirectional", {}),
+    "relu, bidirectional": ("rnn:4,8,relu,bidirectional", {}),
+    "batch first": ("rnn:4,8,batch-first", {}),
+    "no bias": ("rnn:4,8,no-bias", {}),
+    "lengths": ("rnn:4,8", {"lengths": True}),
+    "lengths, bidirectional": ("rnn:4,8,bidirectional", {"lengths": True}),
+    "float64": ("rnn:4,8", {"dtype": "float64"}),
+    "float16": ("rnn:4,8", {"dtype": "float16"}),
+    "bfloat16": ("rnn:4,8", {"dtype": "bfloat16", "opset": 22}),  # RNN has it since 22
 }
 ALIASED, UNROLLED = "aliased Scan", "torch's exporter, a loop"
 _ORDER = [  # what a cell says: the gravest first
@@ -52,6 +55,7 @@ _ORDER = [  # what a cell says: the gravest first
     *(Status.REFUSED, Status.DIVERGENCE, Status.PASS),
 ]
 _WORDS = {Status.PASS: "right", Status.DIVERGENCE: "right", Status.MISMATCH: "**wrong**", Status.FALLBACK: "elsewhere"}
+LONGEST = 300  # characters of a runtime's own message
 PAGE = """# Compatibility
 
 Made by `python scripts/compatibility.py -o docs/compatibility.md`: every cell is a network of 8 hidden units with
@@ -109,8 +113,8 @@ def all_cells(names: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _exported(form: str, network: str, folder: Path) -> tuple[Path, Any]:
-    spec, lengths = NETWORKS[network]
-    return export(spec, folder / f"{form} {network}", form=form, lengths=lengths).path, None
+    spec, options = NETWORKS[network]
+    return export(spec, folder / f"{form} {network}", form=form, **options).path, None
 
 
 def _aliased(folder: Path) -> tuple[Path, Any]:
@@ -203,7 +207,7 @@ def _said(cell: Mapping[str, Any]) -> str:
 
 
 def page(cells: Sequence[Mapping[str, Any]]) -> str:
-    columns = {cell["runtime"]: f"{cell['runtime']} {cell['version']}" for cell in cells}
+    columns = {cell["runtime"]: f"{cell['runtime'].partition('@')[0]} {cell['version']}" for cell in cells}
     lines: dict[tuple[str, str], list[str]] = {}
     kinds: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for cell in cells:
@@ -214,10 +218,10 @@ def page(cells: Sequence[Mapping[str, Any]]) -> str:
         if status is not Status.PASS:
             kinds.setdefault((cell["runtime"], cell["status"], *cell["codes"]), []).append(cell)
     findings = [
-        f"- **{found[0]['runtime']} {found[0]['version']}**, {found[0]['status']} "
+        f"- **{columns[found[0]['runtime']]}**, {found[0]['status']} "
         f"({', '.join(f'`{code}`' for code in found[0]['codes'])}), {len(found)} cells, such as "
-        f"{found[0]['form']}, {found[0]['network']}: {found[0]['first']}"
-        for found in kinds.values()
+        f"{found[0]['form']}, {found[0]['network']}: {found[0]['first'][:LONGEST]}"
+        for _, found in sorted(kinds.items())
     ]
     return PAGE.format(
         columns=" | ".join(columns.values()),

@@ -9,6 +9,7 @@ import torch
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from rnn_export.element_types import BFLOAT16
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Cell
 
@@ -34,12 +35,26 @@ def run_torch(layer: Layer) -> NDArray[np.floating]:
     """y (T, B, H): torch's own run of the layer, in the type of its weights."""
     cell, x, h_0, reverse = layer
     hidden_size, input_size = cell.weight_ih.shape
-    dtype = torch.float64 if cell.weight_ih.dtype == np.float64 else torch.float32
+    dtype = getattr(torch, cell.weight_ih.dtype.name)
     rnn = torch.nn.RNN(input_size, hidden_size, nonlinearity=cell.nonlinearity, dtype=dtype)
-    rnn.load_state_dict({f"{name}_l0": torch.tensor(getattr(cell, name)) for name in Cell._fields[:4]})
+    rnn.load_state_dict({f"{name}_l0": as_tensor(getattr(cell, name)) for name in Cell._fields[:4]})
     with torch.no_grad():
-        y, _ = rnn(torch.tensor(x[::-1].copy() if reverse else x), torch.tensor(h_0)[None])
-    return y.numpy()[::-1].copy() if reverse else y.numpy()
+        y = as_array(rnn(as_tensor(x[::-1].copy() if reverse else x), as_tensor(h_0)[None])[0])
+    return y[::-1].copy() if reverse else y
+
+
+def as_tensor(array: NDArray[np.floating]) -> torch.Tensor:
+    """A copy; bfloat16 too, which torch does not take from numpy."""
+    if array.dtype == BFLOAT16:
+        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
+    return torch.tensor(array)
+
+
+def as_array(tensor: torch.Tensor) -> NDArray[np.floating]:
+    """The same the other way round."""
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(BFLOAT16)
+    return tensor.numpy()
 
 
 def make_layer(

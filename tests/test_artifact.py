@@ -22,6 +22,7 @@ from onnx.backend.test import runner as onnx_runner
 
 from rnn_export.artifact import GOLDEN, MANIFEST, Artifact, is_artifact, write_artifact
 from rnn_export.checkpoint import Checkpoint, load_checkpoint
+from rnn_export.element_types import FLOATS
 from rnn_export.errors import ArtifactError, OutputError
 from rnn_export.forms import draw
 from rnn_export.oracle import run_oracle
@@ -61,16 +62,17 @@ class TestContent:
         assert sorted(manifest["files"]) == sorted(FILES)
 
     @pytest.mark.parametrize("form", ["scan", "rnn"])
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("dtype", FLOATS)
     def test_it_says_what_it_is(self, tmp_path, form, dtype):
         weights = Weights.random(RNNSpec(3, 4, 2, "relu", batch_first=True), 5, dtype)
-        found = Artifact.load(export(weights, tmp_path / "out", form=form, opset=17).path)
-        assert (found.spec, found.form, found.opset) == (weights.spec, form, 17)
+        opset = 22 if dtype == "bfloat16" else 17
+        found = Artifact.load(export(weights, tmp_path / "out", form=form, opset=opset).path)
+        assert (found.spec, found.form, found.opset) == (weights.spec, form, opset)
         assert found.manifest["dtype"] == dtype
         assert set(found.manifest["versions"]) == {"rnn-export", "numpy", "onnx"}
         assert all(found.weights()[name].tobytes() == weights[name].tobytes() for name in weights)
         model = onnx.load(found.model_path)
-        assert (model.opset_import[0].version, model.ir_version) == (17, found.manifest["ir_version"])
+        assert (model.opset_import[0].version, model.ir_version) == (opset, found.manifest["ir_version"])
 
     def test_the_source_is_named_without_its_folder(self, tmp_path, master):
         found = export(master / "weights.safetensors", tmp_path / "again")
@@ -154,9 +156,12 @@ class TestOtherPeoplesRunners:
                 export(spec, tmp_path / "simple" / f"test_{form}_{number}", form=form)
         double = Weights.random(RNNSpec(3, 4, 2), 0, "float64")
         export(double, tmp_path / "simple" / "test_double", form="scan")
+        for form in ("scan", "rnn"):
+            half = Weights.random(RNNSpec(20, 64, 2, "relu"), 0, "float16")
+            export(half, tmp_path / "simple" / f"test_half_{form}", form=form)
         result = outcome()
         assert (result.failures, result.errors) == ([], [])
-        assert result.testsRun - len(result.skipped) == 2 * len(specs) + 1
+        assert result.testsRun - len(result.skipped) == 2 * len(specs) + 3
 
     @pytest.mark.parametrize("damage", ["output_0", "output_1"])
     def test_a_wrong_golden_value_is_not_accepted(self, tmp_path, outcome, damage):

@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_export.cases import EXPORT_B, EXPORT_T, LONG_T, Case, Check, default_cases, input_of_kind
+from rnn_export.cases import EXPORT_B, EXPORT_T, LONG_T, Case, Check, case_from_file, default_cases, input_of_kind
+from rnn_export.element_types import FLOATS
+from rnn_export.errors import SourceError
+from rnn_export.rounding import ARITHMETICS
 from rnn_export.spec import RNNSpec
 from tests.strategies import every_spec
 
@@ -37,12 +40,35 @@ def test_every_check_and_every_kind_of_input_is_asked_for():
 
 
 @pytest.mark.parametrize("spec", every_spec(), ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_shapes_and_types_fit_every_network(spec, dtype):
     for case in default_cases(spec, dtype):
         assert case.x.shape == (case.T, case.B, spec.input_size)
         assert case.h_0.shape == (spec.num_layers * spec.num_directions, case.B, spec.hidden_size)
         assert (case.x.dtype.name, case.h_0.dtype.name) == (dtype, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_users_own_data_must_fit_the_type_of_the_network(tmp_path, dtype):
+    x, file = np.array([[[1.5, np.inf, 3.0]]]), tmp_path / "own.npz"
+    np.savez(file, input=x, h_0=np.full((1, 1, 4), 0.25, dtype))  # bfloat16 as numpy itself writes it
+    found = case_from_file(file, SPEC, dtype, has_lengths=False)
+    assert (found.x.dtype, found.h_0.dtype) == (dtype, dtype)
+    assert found.x.tolist() == x.tolist()
+    assert (found.h_0 == 0.25).all()
+    np.savez(file, input=np.full((1, 1, 3), 1e39))
+    with pytest.raises(SourceError, match=rf"input in own\.npz reaches 1e\+39, which {dtype} cannot hold"):
+        case_from_file(file, SPEC, dtype, has_lengths=False)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_extremes_are_those_of_the_type(dtype):
+    """Tiny inputs are there and lie far below 1; large ones are finite, and their sums too."""
+    cases = by_name(default_cases(RNNSpec(64, 4), dtype))
+    tiny, large = (cases[f"{kind} T=5 B=3"].x.astype(np.float64) for kind in ("tiny", "large"))
+    assert 0 < np.abs(tiny).max() < 1e-5
+    assert np.abs(large).max() > 1e3
+    assert np.abs(large).sum(axis=-1).max() / 8 < ARITHMETICS[dtype].overflow
 
 
 @given(st.sampled_from(every_spec()), SIZES, SIZES, st.booleans())

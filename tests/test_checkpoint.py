@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from rnn_export.checkpoint import METADATA_KEY, load_checkpoint, save_weights
+from rnn_export.element_types import FLOATS
 from rnn_export.errors import SourceError
 from rnn_export.module import SingleMatrixRNN, SingleMatrixRNNCell, TwoMatrixRNN, from_torch, to_torch
 from rnn_export.spec import RNNSpec
@@ -64,7 +65,7 @@ class Trap:
 
 class TestRoundTrips:
     @pytest.mark.parametrize("spec", every_spec(), ids=str)
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("dtype", FLOATS)
     def test_what_is_saved_is_loaded_bit_for_bit_and_nothing_is_assumed(self, tmp_path, spec, dtype):
         weights = Weights.random(spec, 1, dtype)
         path = tmp_path / "net.safetensors"
@@ -273,11 +274,13 @@ BAD = {
     "GRU": (lambda f: saved(f, nn.GRU(3, 4).state_dict()), "holds a GRU"),
     "GRUCell": (lambda f: saved(f, nn.GRUCell(3, 4).state_dict()), "holds a GRU"),
     "no recurrent weights": (lambda f: saved(f, nn.Linear(3, 4).state_dict()), "holds no recurrent weights"),
-    "float16": (lambda f: saved(f, nn.RNN(3, 4).half().state_dict()), "is not float32 or float64. Convert it"),
-    "bfloat16": (lambda f: saved(f, nn.RNN(3, 4).bfloat16().state_dict()), "is not float32 or float64"),
-    "float16 safetensors": (
-        lambda f: stored(f, {name: array.astype(np.float16) for name, array in ZEROS.items()}),
-        "is not float32 or float64",
+    "integers": (
+        lambda f: saved(f, {name: tensor.int() for name, tensor in nn.RNN(3, 4).state_dict().items()}),
+        "is not float32, float64, float16 or bfloat16. Convert it",
+    ),
+    "float8 safetensors": (
+        lambda f: stored(f, {name: array.astype("float8_e5m2") for name, array in ZEROS.items()}),
+        "is not float32, float64, float16 or bfloat16",
     ),
     "mixed types": (
         lambda f: stored(f, {**ZEROS, "weight_hh_l0": np.zeros((4, 4))}),

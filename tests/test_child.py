@@ -23,6 +23,7 @@ from rnn_export import worker
 from rnn_export.canary import FOLDER as CANARY
 from rnn_export.canary import sing
 from rnn_export.child import Child, Failure
+from rnn_export.element_types import BFLOAT16, BITS
 from rnn_export.result import Stage, Status
 from rnn_export.runtimes import Runtime
 from tests.subjects import PATIENCE, descendants, ends_within, fake, is_running
@@ -63,6 +64,13 @@ class TestMessages:
             assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
             assert found[name].tobytes() == array.tobytes()
         assert stream.read() == b""
+
+    def test_bfloat16_goes_as_its_bits(self):
+        stream, array = io.BytesIO(), np.array([[1.5, -0.0, 3e38]], BFLOAT16)
+        worker.send(stream, {}, {"x": array})
+        stream.seek(0)
+        found = worker.receive(stream)[1]["x"]
+        assert (found.dtype, found.shape, found.tobytes()) == (BITS, array.shape, array.tobytes())
 
     @given(st.data())
     def test_a_message_that_stops_anywhere_is_the_end_of_the_other_side(self, data):

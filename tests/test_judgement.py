@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from rnn_export.element_types import FLOATS
 from rnn_export.judgement import Answers, judge, ratio_to_torch, shape_problem
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.precision import keep_bits
 from rnn_export.residual import GATE
+from rnn_export.rounding import ARITHMETICS
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Weights
 from tests.strategies import every_spec
@@ -62,14 +64,14 @@ def weights(request) -> Weights:
 
 class TestRightAnswers:
     @pytest.mark.parametrize("spec", every_spec(), ids=str)
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("dtype", FLOATS)
     def test_pass_for_every_network(self, spec, dtype):
         weights = Weights.random(spec, 0, dtype)
         found = judge(weights, *run(weights))
         assert (found.code, found.detail, found.precision) == ("", "", dtype)
         assert found.residual <= GATE
         assert found.judged == T * B * len(spec.cells()) * spec.hidden_size
-        assert found.max_abs < (1e-5 if dtype == "float32" else 1e-13)
+        assert found.max_abs < 100 * ARITHMETICS[dtype].unit_roundoff
 
     def test_without_a_last_state_are_judged_all_the_same(self, weights):
         x, h_0, answers, truth = run(weights)
@@ -262,8 +264,8 @@ class TestRatio:
 
     def test_a_perfect_torch_counts_as_one_rounding_of_the_largest_output(self):
         assert ratio_to_torch(2.0**-24, 0.0, self.TRUTH, self.WEIGHTS) == 2.0
-        double = Weights.random(RNNSpec(3, 4), 0, "float64")
-        assert ratio_to_torch(2.0**-53, 0.0, self.TRUTH, double) == 2.0
+        for dtype, u in (("float64", 2.0**-53), ("float16", 2.0**-11), ("bfloat16", 2.0**-8)):
+            assert ratio_to_torch(u, 0.0, self.TRUTH, Weights.random(RNNSpec(3, 4), 0, dtype)) == 2.0
 
     @pytest.mark.parametrize("missing", [(None, 1e-6, TRUTH), (1e-6, None, TRUTH), (1e-6, 1e-6, None)])
     def test_there_is_none_without_its_parts(self, missing):

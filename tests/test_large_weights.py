@@ -57,6 +57,16 @@ def run(path: Path, spec: RNNSpec, extra: dict) -> list[np.ndarray]:
     return session.run(None, {"input": x, "h_0": h_0, **extra})
 
 
+@pytest.mark.parametrize("form", ["scan", "rnn"])
+@pytest.mark.parametrize(("dtype", "runtime"), [("float16", "onnxruntime-cpu"), ("bfloat16", "onnx-reference")])
+def test_coarse_types_lie_beside_the_model_too(tmp_path, no_room, form, dtype, runtime):
+    artifact = export("rnn:3,4", tmp_path / "out", form=form, opset=22, dtype=dtype)
+    assert (artifact.path / DATA).exists()
+    report = verify(artifact.path, runtimes=[runtime])
+    assert report.exit_code == 0
+    assert {row.precision for row in report.results if row.precision} == {dtype}
+
+
 class TestArtifact:
     @pytest.mark.parametrize("form", ["scan", "rnn"])
     @pytest.mark.parametrize("spec", SPECS, ids=str)

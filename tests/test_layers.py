@@ -15,7 +15,7 @@ ROOT = Path(rnn_export.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 # Each line may import the lines above it. A folder counts as one: within it, files import as they like.
 LAYERS = [
-    {"errors"},
+    {"errors", "element_types"},
     {"spec", "registry", "recurrence", "blocks", "findings"},
     {"weights", "spectrum", "runtimes", "archives", "unpickling", "recurrent_parts", "sequences"},
     {"oracle", "rounding", "result", "module", "numpy_files", "safetensors_files", "torch_storages"},

@@ -17,18 +17,17 @@ from torch import nn
 from rnn_export.errors import SourceError
 from rnn_export.module import SingleMatrixRNN, SingleMatrixRNNCell, TwoMatrixRNN, from_torch, to_torch
 from rnn_export.residual import GATE, step_residual
-from rnn_export.rounding import FLOAT32, FLOAT64
+from rnn_export.rounding import ARITHMETICS
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Weights
-from tests.strategies import every_spec
+from tests.strategies import as_array, every_spec
 
 FORMS = (SingleMatrixRNN, TwoMatrixRNN)
-ARITHMETIC = {"float32": FLOAT32, "float64": FLOAT64}
 T, B = 6, 3
 
 each_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 each_spec = pytest.mark.parametrize("spec", every_spec(), ids=str)
-each_type = pytest.mark.parametrize("dtype", ARITHMETIC)
+each_type = pytest.mark.parametrize("dtype", ARITHMETICS)
 
 
 def draw(spec: RNNSpec, dtype: str, *, batched: bool = True, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,7 +50,7 @@ def time_major(spec: RNNSpec, sequence: torch.Tensor) -> np.ndarray:
         sequence = sequence[:, None]
     elif spec.batch_first:
         sequence = sequence.transpose(0, 1)
-    return sequence.detach().numpy()
+    return as_array(sequence.detach())
 
 
 def lower_layers(weights: Weights, count: int) -> Weights:
@@ -78,14 +77,14 @@ def assert_same_recurrence(
             found = step_residual(
                 weights.cell(layer, direction),
                 below,
-                states[index].numpy().reshape(-1, H),
+                as_array(states[index]).reshape(-1, H),
                 own,
                 reverse=bool(direction),
-                arithmetic=ARITHMETIC[weights.dtype.name],
+                arithmetic=ARITHMETICS[weights.dtype.name],
             )
             assert found.judged == own.size
             assert found.max_q <= GATE, (layer, direction, found)
-            np.testing.assert_array_equal(h_n[index].detach().numpy().reshape(-1, H), own[0 if direction else -1])
+            np.testing.assert_array_equal(as_array(h_n[index].detach()).reshape(-1, H), own[0 if direction else -1])
         below = y
     assert torch.equal(part, output)
 
@@ -338,14 +337,14 @@ def test_the_cell_is_torchs_cell(dtype, nonlinearity, bias, batched, with_state)
     x, h = x[0], h_0[0] if with_state else None
     ours, torchs = SingleMatrixRNNCell.from_weights(weights)(x, h), reference(x, h)
     assert (ours.shape, ours.dtype) == (torchs.shape, torchs.dtype)
-    before = (h_0[0] if with_state else torch.zeros_like(h_0[0])).numpy().reshape(-1, 4)
+    before = as_array(h_0[0] if with_state else torch.zeros_like(h_0[0])).reshape(-1, 4)
     for y in (ours, torchs):
         found = step_residual(
             weights.cell(0, 0),
-            x.numpy().reshape(1, -1, 3),
+            as_array(x).reshape(1, -1, 3),
             before,
-            y.detach().numpy().reshape(1, -1, 4),
-            arithmetic=ARITHMETIC[dtype],
+            as_array(y.detach()).reshape(1, -1, 4),
+            arithmetic=ARITHMETICS[dtype],
         )
         assert found.judged == y.numel()
         assert found.max_q <= GATE

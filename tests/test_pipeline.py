@@ -10,6 +10,7 @@ from torch import nn
 
 from rnn_export import SingleMatrixRNN, TwoMatrixRNN, Weights, export, from_torch, to_torch, verify
 from rnn_export.checkpoint import Checkpoint, save_weights
+from rnn_export.element_types import FLOATS
 from rnn_export.errors import ArtifactError, SourceError, UsageError
 from rnn_export.pipeline import DEFAULT_OPSET
 from rnn_export.result import Stage, Status
@@ -55,6 +56,44 @@ class TestExport:
             "spec": "rnn:3,4,seed=0",
         }[kind]
         assert same(export(source, str(tmp_path / "out")).weights(), weights)
+
+    @pytest.mark.parametrize("dtype", FLOATS)
+    @pytest.mark.parametrize("make", [nn.RNN, SingleMatrixRNN])
+    def test_a_module_of_every_type_is_exported_bit_for_bit(self, tmp_path, make, dtype):
+        module = make(3, 4, dtype=getattr(torch, dtype))
+        artifact = export(module, tmp_path / "out")
+        assert artifact.manifest["dtype"] == dtype
+        assert same(artifact.weights(), from_torch(module))
+
+    @pytest.mark.parametrize("dtype", FLOATS)
+    @pytest.mark.parametrize("source", FLOATS)
+    def test_weights_are_converted_as_torch_converts_them(self, tmp_path, source, dtype):
+        weights = Weights.random(RNNSpec(3, 40), 0, source)
+        artifact = export(weights, tmp_path / "out", dtype=dtype)
+        converted = to_torch(weights).to(torch.float64).to(getattr(torch, dtype))
+        assert same(artifact.weights(), from_torch(converted))
+
+    def test_a_head_is_converted_with_the_network(self, tmp_path):
+        state = {f"rnn.{k}": v for k, v in nn.RNN(3, 4).state_dict().items()}
+        torch.save({**state, **nn.Linear(4, 2).state_dict(prefix="out.")}, tmp_path / "net.pt")
+        artifact = export(tmp_path / "net.pt", tmp_path / "out", head="out", dtype="float16")
+        report = verify(artifact.path, runtimes=["onnxruntime-cpu"])
+        assert report.exit_code == 0
+        assert artifact.checkpoint().head.weight.dtype == np.float16
+
+    def test_somebody_elses_half_precision_is_held_against_a_float32_checkpoint(self, tmp_path):
+        source = tmp_path / "net.pt"
+        torch.save(nn.RNN(3, 4).state_dict(), source)
+        model = export(source, tmp_path / "out", dtype="float16").model_path
+        report = verify(model, against=source, dtype="float16", runtimes=["onnxruntime-cpu"])
+        assert report.exit_code == 0
+        assert verify(model, against=source, runtimes=["onnxruntime-cpu"]).exit_code == 1
+        with pytest.raises(UsageError, match="dtype are about a source"):
+            verify(tmp_path / "out", dtype="float16")
+
+    def test_a_type_that_no_network_has_is_refused(self, tmp_path):
+        with pytest.raises(SourceError, match=r"'int8' is no type of a network\. Choose float32, float64"):
+            export("rnn:3,4", tmp_path / "out", dtype="int8")
 
     def test_the_defaults_are_the_quick_form_and_an_opset_that_everybody_reads(self, tmp_path):
         artifact = export("rnn:3,4", tmp_path / "out")

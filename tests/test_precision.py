@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rnn_export.precision import hypotheses, keep_bits, name_precision
 from rnn_export.residual import GATE, Residual, step_residual
-from rnn_export.rounding import FLOAT32, FLOAT64
+from rnn_export.rounding import ARITHMETICS
 from rnn_export.weights import Cell
 from tests.strategies import Layer, make_layer, run_torch
 
@@ -51,7 +51,7 @@ def judged(layer: Layer, y: np.ndarray) -> tuple[Residual, str]:
         layer.h_0,
         y,
         reverse=layer.reverse,
-        arithmetic=FLOAT64 if y.dtype == np.float64 else FLOAT32,
+        arithmetic=ARITHMETICS[y.dtype.name],
     )
     return plain, name_precision(plain, layer.cell, layer.x, layer.h_0, y, reverse=layer.reverse)
 
@@ -108,6 +108,11 @@ class TestNames:
     def test_a_correct_run_in_float64_is_float64(self):
         layer = make_layer(np.random.default_rng(1), 5, 6, 20, dtype="float64")
         assert judged(layer, run_torch(layer))[1] == "float64"
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+    def test_a_correct_run_in_a_coarse_type_is_called_by_it(self, layer, dtype):
+        layer = make_layer(np.random.default_rng(1), 5, 6, 20, nonlinearity=layer.cell.nonlinearity, dtype=dtype)
+        assert judged(layer, run_torch(layer))[1] == dtype
 
     def test_a_float64_network_run_in_float32_is_called_float32(self):
         layer = make_layer(np.random.default_rng(1), 5, 6, 20, dtype="float64")
@@ -182,10 +187,11 @@ class TestWrong:
         y[2, 1, 0] = value
         assert judged(layer, y)[1] == "WRONG"
 
-    def test_a_float64_network_with_a_fault_is_wrong(self):
-        layer = make_layer(np.random.default_rng(1), 5, 6, 20, dtype="float64")
+    @pytest.mark.parametrize(("dtype", "off"), [("float64", 0.01), ("float16", 0.1), ("bfloat16", 0.5)])
+    def test_a_network_of_another_type_with_a_fault_is_wrong(self, dtype, off):
+        layer = make_layer(np.random.default_rng(1), 5, 6, 20, dtype=dtype)
         y = run_torch(layer).copy()
-        y[3] += 0.01
+        y[3] += y.dtype.type(off)
         assert judged(layer, y)[1] == "WRONG"
 
 

@@ -89,8 +89,9 @@ class TestWhichPart:
     def test_other_parts_may_be_of_any_type(self, tmp_path):
         state = {"rnn": nn.RNN(3, 4).state_dict(), "head": nn.Linear(4, 2).half().state_dict(), "step": torch.tensor(3)}
         assert load(tmp_path, state).weights.spec.hidden_size == 4
+        integers = {name: tensor.int() for name, tensor in nn.RNN(3, 4).state_dict().items()}
         with pytest.raises(SourceError, match=r"b\.weight_ih_l0 is not float32"):
-            load(tmp_path, {"a": nn.RNN(3, 4), "b": nn.RNN(3, 4).half()})
+            load(tmp_path, {"a": nn.RNN(3, 4), "b": integers})
 
     def test_several_are_listed(self, tmp_path):
         with pytest.raises(SourceError, match=r"2 recurrent parts. Choose with --prefix: a, module\.b"):
@@ -130,8 +131,7 @@ class TestWhichPart:
                 },
                 "layer 9999 is there",
             ),
-            ({name: tensor.half() for name, tensor in nn.RNN(3, 4).state_dict().items()}, "not float32 or float64"),
-            ({name: tensor.bfloat16() for name, tensor in nn.RNN(3, 4).state_dict().items()}, "not float32 or float64"),
+            ({name: tensor.long() for name, tensor in nn.RNN(3, 4).state_dict().items()}, "float16 or bfloat16. Conv"),
             (
                 {**nn.RNN(3, 4).state_dict(), "bias_ih_l0": torch.zeros(1).expand(4)},
                 "bias_ih_l0 claims 4 numbers where its storage has 1",
@@ -141,6 +141,18 @@ class TestWhichPart:
     def test_what_is_no_rnn_is_refused_with_a_reason(self, tmp_path, value, reason):
         with pytest.raises(SourceError, match=reason):
             load(tmp_path, value)
+
+
+class TestHalfPrecision:
+    @pytest.mark.parametrize("legacy", [False, True])
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_it_comes_back_bit_for_bit(self, tmp_path, dtype, legacy):
+        state = nn.RNN(3, 4).to(dtype).state_dict()
+        torch.save(state, tmp_path / "net.pt", _use_new_zipfile_serialization=not legacy)
+        found = load_checkpoint(tmp_path / "net.pt").weights
+        assert found.dtype.name == str(dtype).removeprefix("torch.")
+        for name, tensor in state.items():
+            assert found[name].tobytes() == tensor.view(torch.int16).numpy().tobytes()
 
 
 class TestNpz:
@@ -155,9 +167,16 @@ class TestNpz:
         for name, array in found.weights.items():
             assert array.tobytes() == arrays[f"enc.{name}"].tobytes()
 
-    def test_half_precision_is_refused(self, tmp_path):
-        np.savez(tmp_path / "a.npz", weight_ih_l0=np.zeros((4, 3), np.float16), weight_hh_l0=np.zeros((4, 4)))
-        with pytest.raises(SourceError, match="weight_ih_l0 is not float32 or float64"):
+    def test_half_precision_comes_back(self, tmp_path):
+        arrays = {"weight_ih_l0": np.full((4, 3), 0.1, np.float16), "weight_hh_l0": np.ones((4, 4), np.float16)}
+        np.savez(tmp_path / "a.npz", **arrays)
+        found = load_checkpoint(tmp_path / "a.npz").weights
+        assert found.dtype == np.float16
+        assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+
+    def test_integers_are_refused(self, tmp_path):
+        np.savez(tmp_path / "a.npz", weight_ih_l0=np.zeros((4, 3), np.int8), weight_hh_l0=np.zeros((4, 4)))
+        with pytest.raises(SourceError, match="weight_ih_l0 is not float32, float64, float16 or bfloat16"):
             load_checkpoint(tmp_path / "a.npz")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from rnn_export.element_types import FLOATS
 from rnn_export.errors import SourceError
 from rnn_export.safetensors_files import read_safetensors, write_safetensors
 
@@ -14,7 +15,7 @@ METADATA = {"rnn_export": json.dumps({"é": 'quo"ted'}, ensure_ascii=False)}
 TENSORS = {"weight_l0": np.arange(6.0).reshape(2, 3), "bias": np.array([0.5, -0.0]), "head.weight": np.ones((1, 5))}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("metadata", [{}, METADATA], ids=["", "metadata"])
 def test_what_is_written_is_what_the_package_writes(tmp_path, dtype, metadata):
     tensors = {name: array.astype(dtype) for name, array in TENSORS.items()}
@@ -25,11 +26,11 @@ def test_what_is_written_is_what_the_package_writes(tmp_path, dtype, metadata):
 
 
 def test_what_the_package_writes_is_read_bit_for_bit(tmp_path):
-    others = {"half": np.ones(3, np.float16), "whole": np.arange(3)}
-    single = {"float32": np.array([[np.nan, -0.0]], np.float32)}
+    others = {"eighth": np.ones(3, "float8_e5m2"), "whole": np.arange(3)}
+    single = {dtype: np.array([[np.nan, -0.0]], dtype) for dtype in ("float32", "float16", "bfloat16")}
     safetensors.numpy.save_file({**TENSORS, **others, **single}, tmp_path / "theirs", METADATA)
     found = read_safetensors(tmp_path / "theirs")
-    assert (found.metadata, found.others) == (METADATA, {"half": "F16", "whole": "I64"})
+    assert (found.metadata, found.others) == (METADATA, {"eighth": "F8_E5M2", "whole": "I64"})
     assert list(found.tensors) == sorted({**TENSORS, **single})
     for name, array in {**TENSORS, **single}.items():
         tensor = found.tensors[name]

@@ -12,14 +12,14 @@ import torch
 
 from rnn_export.cases import Case, Check
 from rnn_export.environments import how_to_install
-from rnn_export.forms import draw
+from rnn_export.forms import FORMS, draw
 from rnn_export.module import to_torch
 from rnn_export.oracle import run_oracle
 from rnn_export.pipeline import export, verify
 from rnn_export.residual import GATE
 from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import RUNTIMES
-from rnn_export.spec import RNNSpec
+from rnn_export.spec import RNNSpec, parse_spec
 from rnn_export.subject import Subject, subject_of_model
 from rnn_export.weights import Weights
 from tests.subjects import PATIENCE, descendants, drawn_subject, fake, only, random_weights, rows_of
@@ -341,6 +341,36 @@ class TestRealRuntimes:
             rows = rows_of(subject, runtime)
             assert {(row.status, row.precision) for row in rows} == {(Status.PASS, "float64")}
             assert all(row.max_abs < 1e-12 for row in rows)
+
+    @pytest.mark.parametrize("form", ["scan", "rnn"])
+    @pytest.mark.parametrize("spec", ["rnn:3,5,layers=2,bidirectional", "rnn:3,5,relu,batch-first"])
+    @pytest.mark.parametrize(("dtype", "error"), [("float16", 0.01), ("bfloat16", 0.1)])
+    def test_float16_and_bfloat16_are_judged_in_themselves(self, tmp_path, spec, form, dtype, error):
+        network, _ = parse_spec(spec)
+        opset = 22 if dtype == "bfloat16" else 18
+        subject = drawn_subject(Weights.random(network, 0, dtype), tmp_path, form, opset)
+        names = ("T=6 B=3", "T=10 B=8", "tiny T=5 B=3", "large T=5 B=3", "NaN T=5 B=3", "state T=5 B=3", "rows T=5 B=3")
+        for runtime in (ONNX_RUNTIME, TORCH):
+            rows = rows_of(only(subject, *names), runtime)
+            if (product := FORMS.get(form).product, dtype) in runtime.lacks:
+                assert [(row.stage, row.status) for row in rows] == [(Stage.PREPARE, Status.REFUSED)]
+                assert f"Could not find an implementation for {product}" in rows[0].detail
+                continue
+            swallows = form == "rnn" and network.nonlinearity == "relu" and runtime is ONNX_RUNTIME
+            expected = {name: "nan-swallowed" if swallows and "NaN" in name else "" for name in names}
+            assert {row.case: row.code for row in rows} == expected
+            assert {row.precision for row in rows} == {dtype}
+            assert all(row.max_abs < error for row in rows if row.case in ("T=6 B=3", "T=10 B=8"))
+
+    def test_a_fault_in_a_float16_network_is_found_and_said_in_float16(self, tmp_path):
+        honest = Weights.random(RNNSpec(3, 5), 0, "float16")
+        faulty = {name: array.copy() for name, array in honest.items()}
+        faulty["weight_hh_l0"][1, 2] += np.float16(0.25)
+        subject = drawn_subject(honest, tmp_path / "honest")
+        other = drawn_subject(Weights(honest.spec, faulty), tmp_path / "faulty")
+        (row,) = rows_of(only(replace(subject, folder=other.folder), "T=10 B=8"), ONNX_RUNTIME)
+        assert (row.status, row.code) == (Status.MISMATCH, "step-residual")
+        assert "unit=1 of layer 0; no arithmetic explains it" in row.detail
 
     @pytest.mark.parametrize("spec", ["rnn:3,4,layers=2,batch-first", "rnn:3,4,layers=2,bidirectional,relu"])
     def test_every_layer_of_a_deep_network_is_judged(self, tmp_path, spec):

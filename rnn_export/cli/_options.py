@@ -28,6 +28,11 @@ def source_options(command: Command) -> Command:
             type=click.Choice(["tanh", "relu", "identity"]),
             help="A state_dict does not say which: tanh if not said.",
         ),
+        click.option(
+            "--dtype",
+            type=click.Choice(["float32", "float64", "float16", "bfloat16"]),
+            help="Convert the weights to this type, each rounded to nearest.",
+        ),
         click.option("--head", help="A Linear after the recurrence to take along, such as output_layer."),
         click.option("--prefix", help="Which recurrent part, where there are several, such as encoder.rnn."),
     ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rnn_export.cli._options import console, made_by, progress, say, source_options, trust_code
-from rnn_export.pipeline import DEFAULT_OPSET, export
+from rnn_export.pipeline import DEFAULT_OPSET, export, missing_kernels
 
 if TYPE_CHECKING:
     from rnn_export.whole_model.factory import Made
@@ -32,6 +32,7 @@ def command(
     nonlinearity: str | None,
     batch_first: bool | None,
     head: str | None,
+    dtype: str | None,
     lengths: bool,
     trust_code: bool,
     runtimes: tuple[str, ...],
@@ -48,24 +49,28 @@ def command(
     Examples:
       rnn-export export model.safetensors -o out
       rnn-export export model.pt -o out --form rnn --nonlinearity relu --prefix encoder.rnn
+      rnn-export export model.pt -o out --dtype float16
       rnn-export export rnn:4,8,relu,layers=2,bidirectional -o out
       rnn-export export mypackage.tagger:make -o out --trust-code
     """
     reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
-    made = made_by(source, trust_code, {**reading, "lengths": lengths or None})
+    made = made_by(source, trust_code, {**reading, "dtype": dtype, "lengths": lengths or None})
     if made is not None:
         return _whole_model(made, output, form or "rnn", opset, runtimes)
     if runtimes:
         raise click.UsageError("--runtime is for a whole model: rnn-export verify names the runtimes of an artifact")
     from rnn_export.checkpoint import load_checkpoint
 
+    form = form or "scan"
     checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
-    for note in checkpoint.notes:
+    checkpoint = checkpoint.converted(dtype)
+    for note in (*checkpoint.notes, *missing_kernels(form, checkpoint.weights.dtype.name)):
         say(f"note: {note}")
-    artifact = export(checkpoint, output, form=form or "scan", opset=opset, lengths=lengths)
+    artifact = export(checkpoint, output, form=form, opset=opset, lengths=lengths)
     sizes = {file.name: file.stat().st_size for file in sorted(artifact.path.glob("model.onnx*"))}
     listed = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
-    click.echo(f"{output}: {artifact.spec}, form {artifact.form}, opset {opset}, {listed}")
+    kind = artifact.manifest["dtype"]
+    click.echo(f"{output}: {artifact.spec}, {kind}, form {form}, opset {opset}, {listed}")
     say(f"next: rnn-export verify {output}")
     return 0
 

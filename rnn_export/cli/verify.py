@@ -57,6 +57,7 @@ def command(
     nonlinearity: str | None,
     batch_first: bool | None,
     head: str | None,
+    dtype: str | None,
 ) -> int:
     """Prove that runtimes compute the network of ARTIFACT, a folder made by `rnn-export export`.
 
@@ -75,7 +76,8 @@ def command(
 
     reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
     kind = None if input_kind == INPUT_KINDS[0] else input_kind
-    made = made_by(against, trust_code, {**reading, "inputs": inputs, "expect": expect, "input-kind": kind})
+    others = {"dtype": dtype, "inputs": inputs, "expect": expect, "input-kind": kind}
+    made = made_by(against, trust_code, {**reading, **others})
     if made is not None:
         from rnn_export.whole_model.model_verdict import verify_model
 
@@ -83,7 +85,7 @@ def command(
     else:
         from rnn_export.pipeline import verify
 
-        truth = _truth(against, reading)
+        truth = _truth(against, reading, dtype)
         check = partial(verify, artifact, against=truth, inputs=inputs, expect=expect, input_kind=input_kind)
     with progress() as tell, redirect_stdout(sys.stderr):
         report = check(runtimes=runtimes, require=require, timeout=timeout, strict=strict, progress=tell)
@@ -94,14 +96,14 @@ def command(
     return report.exit_code
 
 
-def _truth(against: str | None, reading: Mapping[str, Any]) -> "Checkpoint | None":
+def _truth(against: str | None, reading: Mapping[str, Any], dtype: str | None) -> "Checkpoint | None":
     if against is None:
-        if set(reading.values()) != {None}:
-            raise click.UsageError("--prefix, --nonlinearity, --batch-first and --head need --against SOURCE")
+        if {*reading.values(), dtype} != {None}:
+            raise click.UsageError("--prefix, --nonlinearity, --batch-first, --head and --dtype need --against SOURCE")
         return None
     from rnn_export.checkpoint import load_checkpoint
 
-    truth = load_checkpoint(against, **reading)
+    truth = load_checkpoint(against, **reading).converted(dtype)
     for note in truth.notes:
         say(f"note: {note}")
     return truth

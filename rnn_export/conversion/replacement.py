@@ -24,9 +24,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from rnn_export.conversion import layers, packing
 from rnn_export.conversion.frozen_sizes import FrozenSizes
 from rnn_export.errors import ConversionError, UsageError
-from rnn_export.recurrence import exporting_now
+from rnn_export.recurrence import EXPORTER, exporting_now
 
-_LOCK = threading.Lock()
 _FROZEN = re.compile(r"static shape of (\d+)")  # torch's words for a dynamic axis that has become a number
 
 _STRICT = "strict export cannot see through exporting()"
@@ -88,7 +87,7 @@ def exporting(form: str = "rnn") -> Iterator[None]:
         raise UsageError(f"exporting() has no form {form!r}", f"There are: {', '.join(layers.DRAW_LAYER)}")
     if _active is not None and _active.thread == threading.get_ident():
         raise UsageError("exporting() is already on in this thread", "Leave the inner one out")
-    with _LOCK, torch.no_grad(), ExitStack() as restore:
+    with EXPORTER, torch.no_grad(), ExitStack() as restore:
         conversion = _Conversion(layers.DRAW_LAYER[form])
         _replace_all(conversion, restore)
         try:

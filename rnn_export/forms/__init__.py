@@ -13,8 +13,9 @@ A head adds the output ``prediction`` (T, B, O), whatever the form.
 
 How to add a form: write ``forms/NAME.py`` with one function ``build(weights, drawing) -> onnx.ModelProto`` under
 ``@form(NAME, ...)``. ``constants`` tells which float tensors the file must hold, by name, as a stated
-transformation of the weights; the verdict reads them back bit for bit. Nothing else is edited: the folder
-is the registry, and the contract tests find the form there.
+transformation of the weights; the verdict reads them back bit for bit. ``product`` names the operator that
+multiplies, so that ``export`` can say which runtime lacks its kernel for a type. Nothing else is edited: the
+folder is the registry, and the contract tests find the form there.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnn_export.element_types import BFLOAT16
 from rnn_export.errors import UsageError
 from rnn_export.registry import Registry
 from rnn_export.weights import Head, Weights
@@ -60,6 +62,8 @@ class Form:
     min_opset: int
     build: Build
     constants: Constants  # initializer name -> the array that it must hold, bit for bit
+    product: str  # the operator that multiplies: it decides which runtime has a kernel for which type
+    bfloat16_opset: int  # the first in which its operators take bfloat16
     merges_constants: bool = False  # its exporter leaves out a bias of zeros, and writes equal tensors once
 
 
@@ -67,12 +71,19 @@ FORMS: Registry[Form] = Registry("form", __name__)
 
 
 def form(
-    name: str, *, summary: str, min_opset: int, constants: Constants, merges_constants: bool = False
+    name: str,
+    *,
+    summary: str,
+    min_opset: int,
+    constants: Constants,
+    product: str,
+    bfloat16_opset: int,
+    merges_constants: bool = False,
 ) -> Callable[[Build], Build]:
     """Register the function under it as the form ``name``; the options are ``Form``'s attributes."""
 
     def register(build: Build) -> Build:
-        FORMS.add(Form(name, summary, min_opset, build, constants, merges_constants))
+        FORMS.add(Form(name, summary, min_opset, build, constants, product, bfloat16_opset, merges_constants))
         return build
 
     return register
@@ -106,8 +117,10 @@ def draw(
 
     chosen = FORMS.get(name)
     newest = onnx.defs.onnx_opset_version()
-    if not chosen.min_opset <= opset <= newest:
-        raise UsageError(f"form {name!r} cannot be drawn in opset {opset}", f"Choose {chosen.min_opset} to {newest}")
+    least = max(chosen.min_opset, chosen.bfloat16_opset if weights.dtype == BFLOAT16 else 0)
+    if not least <= opset <= newest:
+        kind = "" if opset < chosen.min_opset else f" in {weights.dtype}"
+        raise UsageError(f"form {name!r} cannot be drawn in opset {opset}{kind}", f"Choose {least} to {newest}")
     constants = constants_of(name, weights, head)
     size = sum(array.nbytes for array in constants.values())
     drawing = Drawing(opset, lengths, external=size > EXTERNAL_ABOVE)

@@ -48,7 +48,7 @@ def write_data(folder: Path, model: onnx.ModelProto, arrays: Mapping[str, Any]) 
         for tensor in declared(model):
             stream.seek(next(int(entry.value) for entry in tensor.external_data if entry.key == "offset"))
             for block in blocks(arrays[tensor.name]):
-                stream.write(block.data)
+                stream.write(block.view(np.uint8).data)
 
 
 def held_bytes(model: onnx.ModelProto) -> int:

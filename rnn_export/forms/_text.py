@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
+from rnn_export.element_types import FLOATS
 from rnn_export.forms import Drawing
 from rnn_export.forms._external import declared_tensor
 from rnn_export.weights import Weights
@@ -22,7 +23,7 @@ _MASK = """shape = Shape (sequence_0)
 
 def element_type(weights: Weights) -> str:
     """The element type in ONNX's text syntax."""
-    return "double" if weights.dtype == np.float64 else "float"
+    return {"float32": "float", "float64": "double"}.get(weights.dtype.name, weights.dtype.name)
 
 
 def drawn_model(
@@ -63,7 +64,7 @@ def drawn_model(
 def add_initializers(graph: onnx.GraphProto, arrays: Mapping[str, Any], drawing: Drawing) -> None:
     """The arrays as constants of the graph; the floating ones with axes only declared where they lie beside it."""
     for name, array in arrays.items():
-        if drawing.external and array.ndim and np.issubdtype(array.dtype, np.floating):
+        if drawing.external and array.ndim and array.dtype.name in FLOATS:
             graph.initializer.append(declared_tensor(name, array))
         else:
             graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))

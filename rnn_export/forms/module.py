@@ -19,12 +19,15 @@ EXAMPLE_T, EXAMPLE_B = 5, 3  # never T = 1: torch specialises a size of 1, and t
     summary="SingleMatrixRNN through torch.onnx.export, one Scan per layer and direction",
     min_opset=16,  # the exporter draws in 18 and converts down; 16 is the lowest that ONNX Runtime was seen to run
     constants=single_matrices,
+    product="Gemm",
+    bfloat16_opset=16,  # as in scan
     merges_constants=True,
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     import torch
 
     from rnn_export.module import SingleMatrixRNN
+    from rnn_export.recurrence import EXPORTER
 
     spec = weights.spec
     network = SingleMatrixRNN.from_weights(weights).eval()
@@ -41,7 +44,7 @@ def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
         example.append(torch.tensor([EXAMPLE_T, 2, 3]))
         shapes.append({0: "B"})
         inputs.append("lengths")
-    with torch.no_grad(), quiet():
+    with EXPORTER, torch.no_grad(), quiet():
         program = torch.onnx.export(
             network,
             tuple(example),

@@ -30,6 +30,8 @@ def operator_weights(weights: Weights) -> dict[str, Any]:
     summary="the ONNX RNN operator, one node per layer",
     min_opset=14,  # RNN-14 is the first whose definition every current runtime registers
     constants=operator_weights,
+    product="RNN",
+    bfloat16_opset=22,  # RNN-22 is the first that takes it
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     spec = weights.spec

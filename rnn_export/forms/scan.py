@@ -27,6 +27,8 @@ def single_matrices(weights: Weights) -> dict[str, Any]:
     summary="the single-matrix cell in one Scan per layer and direction, drawn without torch",
     min_opset=13,  # Unsqueeze takes its axes as an input
     constants=single_matrices,
+    product="Gemm",
+    bfloat16_opset=16,  # Scan-16 and Where-16 are the first that take it
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     spec = weights.spec

@@ -5,7 +5,8 @@ arrays; most read ``folder/model.onnx``, the reference rows read ``folder/weight
 child process, perhaps in an environment of their own, where only the standard library, numpy and what the
 runtime ``requires`` can be imported: a module here imports its runtime inside ``prepare``. It pins the
 precision that it asks for, raises ``Absent`` where the machine lacks what it needs, and lets every other
-exception out: the verdict reports them.
+exception out: the verdict reports them. A bfloat16 array comes as its bits, of numpy's type V2, and goes as
+them or as ml_dtypes has it.
 
 How to add a runtime: write ``runtimes/NAME.py`` with ``prepare`` under ``@runtime(NAME, ...)``. Nothing else
 is edited: the folder is the registry, and the contract tests find the runtime there.
@@ -42,8 +43,9 @@ class Runtime:
         requires: pip requirements. With ``own_environment`` they are pins, installed into an environment of
             the runtime's own; otherwise they must be importable beside rnn-export.
         reads: the file that ``prepare`` reads.
-        precision: what the row asks for and is judged in.
+        precision: what the row asks for and a float32 network is judged in; others are judged in their own type.
         environ: variables that the child process gets.
+        lacks: (operator, type) without a kernel in it: it refuses files with them.
         limit_address_space: False where address space says nothing about memory, as under CUDA.
         by_default: False where it runs only when it is named: what is known to differ, or takes minutes.
     """
@@ -56,6 +58,7 @@ class Runtime:
     reads: str = "model.onnx"
     precision: str = "float32"
     environ: Mapping[str, str] = field(default_factory=dict)
+    lacks: frozenset[tuple[str, str]] = frozenset()
     limit_address_space: bool = True
     by_default: bool = True
 

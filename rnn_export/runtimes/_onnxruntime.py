@@ -5,6 +5,7 @@ from typing import Any
 
 from rnn_export.runtimes import Absent, Fallback, Run
 
+BITS, BFLOAT16 = "V2", 16  # numpy's name of a bfloat16's bits; onnx.TensorProto.BFLOAT16
 ERRORS_ONLY = 3  # severity: what is said below is not for the user of a verdict
 
 
@@ -33,6 +34,8 @@ def session_run(folder: Path, provider: str, options: dict[str, str]) -> Run:
 
     def run(inputs: Any) -> dict[str, Any]:
         names = [output.name for output in session.get_outputs()]
+        if any(array.dtype == BITS for array in inputs.values()):
+            return _run_on_bits(session, names, inputs)
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
     return run
@@ -48,6 +51,28 @@ def _settings(strict: bool) -> Any:
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1" if strict else "0")
     return settings
+
+
+def _run_on_bits(session: Any, names: list[str], inputs: Any) -> dict[str, Any]:
+    """Inputs and outputs of which some are the bits of bfloat16, which ``session.run`` does not take from numpy."""
+    import ctypes
+
+    import numpy
+    from onnxruntime import OrtValue
+
+    def value_of(array: Any) -> Any:
+        if array.dtype == BITS:
+            return OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(numpy.uint16), BFLOAT16)
+        return OrtValue.ortvalue_from_numpy(array)
+
+    def array_of(value: Any) -> Any:
+        if value.element_type() != BFLOAT16:
+            return value.numpy()
+        raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+        return numpy.frombuffer(raw, BITS).reshape(value.shape())
+
+    values = session.run_with_ort_values(names, {name: value_of(array) for name, array in inputs.items()})
+    return dict(zip(names, map(array_of, values), strict=True))
 
 
 def _prove_placement(session: Any, provider: str) -> None:

@@ -14,12 +14,13 @@ def compiled_run(folder: Path, hints: dict[str, str]) -> Run:
 
     settings = {"INFERENCE_NUM_THREADS": "1", "NUM_STREAMS": "1", **hints}
     compiled = openvino.Core().compile_model(str(folder / "model.onnx"), "CPU", settings)
-    names = [output.get_any_name() for output in compiled.outputs]
     request = compiled.create_infer_request()
 
     def run(inputs: Any) -> dict[str, Any]:
         found = request.infer(dict(inputs))
-        # Copies: the request's own memory is written again by the next run.
-        return {name: found[index].copy() for index, name in enumerate(names)}
+        # Copies: the request's own memory is written again by the next run. A value may go by several names.
+        arrays = [found[index].copy() for index in range(len(compiled.outputs))]
+        outputs = zip(compiled.outputs, arrays, strict=True)
+        return {name: array for output, array in outputs for name in output.get_names()}
 
     return run

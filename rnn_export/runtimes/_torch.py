@@ -29,8 +29,7 @@ def torch_run(folder: Path, device: str) -> Run:
     rows = 2 if spec["bidirectional"] else 1
 
     def run(inputs: Any) -> dict[str, Any]:
-        x = torch.from_numpy(inputs["input"]).to(device)
-        h_0 = torch.from_numpy(inputs["h_0"]).to(device)
+        x, h_0 = (_tensor(torch, inputs[name]).to(device) for name in ("input", "h_0"))
         with torch.inference_mode():
             output, h_n = _packed(torch, whole, x, h_0, inputs)
             answers = {"output": output, "h_n": h_n}
@@ -38,9 +37,18 @@ def torch_run(folder: Path, device: str) -> Run:
             for index, layer in enumerate(layers if len(layers) > 1 else []):
                 sequence, _ = _packed(torch, layer, sequence, h_0[index * rows : (index + 1) * rows], inputs)
                 answers[f"layer_{index}"] = sequence
-        return {name: tensor.cpu().numpy() for name, tensor in answers.items()}
+        return {name: _array(torch, tensor.cpu()) for name, tensor in answers.items()}
 
     return run
+
+
+def _tensor(torch: Any, array: Any) -> Any:
+    """numpy has no bfloat16: it comes as its bits, and goes so."""
+    return torch.from_numpy(array.view("i2")).view(torch.bfloat16) if array.dtype == "V2" else torch.from_numpy(array)
+
+
+def _array(torch: Any, tensor: Any) -> Any:
+    return tensor.view(torch.int16).numpy().view("V2") if tensor.dtype == torch.bfloat16 else tensor.numpy()
 
 
 def _packed(torch: Any, module: Any, x: Any, h_0: Any, inputs: Any) -> tuple[Any, Any]:
@@ -68,9 +76,9 @@ def _linear_run(torch: Any, spec: dict[str, Any], state: dict[str, Any], device:
         return x_part + linear(h, state[f"weight_hh{end}"], state.get(f"bias_hh{end}"))
 
     def run(inputs: Any) -> dict[str, Any]:
-        sequence = torch.from_numpy(inputs["input"]).to(device)
+        sequence, h_0 = (_tensor(torch, inputs[name]).to(device) for name in ("input", "h_0"))
         sequence = sequence.transpose(0, 1) if spec["batch_first"] else sequence
-        h_0, h_n, answers = torch.from_numpy(inputs["h_0"]).to(device), [], {}
+        h_n, answers = [], {}
         T, B = sequence.shape[:2]
         lengths = torch.from_numpy(inputs["lengths"]) if "lengths" in inputs else torch.full((B,), T)
         inside = (torch.arange(T)[:, None] < lengths).to(device)[..., None]
@@ -87,7 +95,7 @@ def _linear_run(torch: Any, spec: dict[str, Any], state: dict[str, Any], device:
                 sequence = answers[f"layer_{layer}"] = torch.cat(parts, dim=-1)
         answers["output"] = sequence.transpose(0, 1) if spec["batch_first"] else sequence
         answers["h_n"] = torch.stack(h_n)
-        return {name: tensor.cpu().numpy() for name, tensor in answers.items()}
+        return {name: _array(torch, tensor.cpu()) for name, tensor in answers.items()}
 
     return run
 

@@ -8,11 +8,13 @@ from rnn_export.runtimes import Run, runtime
 
 @runtime("onnx-reference", requires=("onnx",), summary="the onnx package's own reference evaluator")
 def prepare(folder: Path) -> Run:
+    from ml_dtypes import bfloat16
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(str(folder / "model.onnx"))
 
     def run(inputs: Any) -> dict[str, Any]:
-        return dict(zip(evaluator.output_names, evaluator.run(None, dict(inputs)), strict=True))
+        given = {name: array.view(bfloat16) if array.dtype == "V2" else array for name, array in inputs.items()}
+        return dict(zip(evaluator.output_names, evaluator.run(None, given), strict=True))
 
     return run

@@ -20,4 +20,6 @@ def prepare(folder: Path) -> Run:
         raise Absent(f"torch {torch.__version__} finds no CUDA device")
     torch.backends.cudnn.allow_tf32 = False  # torch's default is True
     torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False  # partial sums stay in float32
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return torch_run(folder, "cuda")

@@ -7,18 +7,24 @@ from rnn_export.runtimes import Run, runtime
 
 
 @runtime(
-    "tract", requires=("tract==0.23.9", "numpy==2.4.6"), own_environment=True, summary="tract, the ONNX engine in Rust"
+    "tract",
+    # onnx reads the names of inputs and outputs, where tract puts those of its own nodes
+    requires=("tract==0.23.9", "onnx==1.23.2", "numpy==2.4.6"),
+    own_environment=True,
+    summary="tract, the ONNX engine in Rust",
 )
 def prepare(folder: Path) -> Run:
+    import onnx
     import tract
 
-    model = tract.onnx().load(str(folder / "model.onnx"))
-    names = [model.input_name(index) for index in range(model.input_count())]
-    outputs = [model.output_name(index) for index in range(model.output_count())]
-    runnable = model.into_model().into_runnable()
+    file = folder / "model.onnx"
+    graph = onnx.load(file, load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    names = [value.name for value in graph.input if value.name not in constants]
+    runnable = tract.onnx().load(str(file)).into_model().into_runnable()
 
     def run(inputs: Any) -> dict[str, Any]:
         found = runnable.run([inputs[name] for name in names])
-        return {name: value.to_numpy() for name, value in zip(outputs, found, strict=True)}
+        return {value.name: array.to_numpy() for value, array in zip(graph.output, found, strict=True)}
 
     return run

@@ -85,7 +85,12 @@ def networks_of(model: nn.Module) -> dict[str, Weights]:
         SourceError: weights that are neither float32 nor float64.
     """
     kinds = (nn.RNN, SingleMatrixRNN, TwoMatrixRNN)
-    return {name: from_torch(module) for name, module in model.named_modules() if isinstance(module, kinds)}
+    networks = {name: from_torch(module) for name, module in model.named_modules() if isinstance(module, kinds)}
+    for name, weights in networks.items():
+        if weights.dtype.name not in ("float32", "float64"):
+            hint = "A whole model is exported in float32 or float64: model.float()"
+            raise SourceError(f"{name or 'the model'} is {weights.dtype}", hint)
+    return networks
 
 
 def _cases(truth: Truth, given: Inputs, file: onnx.ModelProto) -> Iterator[ModelCase]:

@@ -13,6 +13,7 @@ import torch
 from safetensors.numpy import save_file
 
 from rnn_export.artifact import Artifact
+from rnn_export.element_types import FLOATS
 from tests.cli.conftest import run_cli
 from tests.test_checkpoint import BAD, ZEROS, saved
 
@@ -25,7 +26,7 @@ class TestMaking:
         size = (tmp_path / "out" / "model.onnx").stat().st_size
         assert found == (
             0,
-            f"{tmp_path}/out: RNN(3 -> 4, relu), form scan, opset 18, model.onnx {size:,} bytes\n",
+            f"{tmp_path}/out: RNN(3 -> 4, relu), float32, form scan, opset 18, model.onnx {size:,} bytes\n",
             f"note: random weights, seed 0\nnext: rnn-export verify {tmp_path}/out\n",
         )
         assert str(Artifact.load(tmp_path / "out").spec) == "RNN(3 -> 4, relu)"
@@ -45,6 +46,41 @@ class TestMaking:
         found = cli("export", tmp_path / "net.safetensors", "-o", tmp_path / "out")
         assert "note: assumed tanh" in found.err
         assert "note:" not in found.out
+
+    @pytest.mark.parametrize("dtype", FLOATS)
+    def test_the_type_is_asked_for_said_and_recorded(self, cli, tmp_path, dtype):
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--dtype", dtype)
+        assert found.code == 0
+        assert f"RNN(3 -> 4, tanh), {dtype}, form scan" in found.out
+        how = {"float32": None, "float64": "exactly"}.get(dtype, "each rounded to nearest")
+        note = f"note: float32 weights converted to {dtype}, {how}"
+        assert (note in found.err) == (dtype != "float32")
+        manifest = Artifact.load(tmp_path / "out").manifest
+        assert manifest["dtype"] == dtype
+        assert manifest["source"].get("dtype") == (None if dtype == "float32" else "float32")
+
+    def test_a_kernel_that_a_runtime_lacks_is_said_with_the_form_that_it_has(self, cli, tmp_path):
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "rnn", "--dtype", "float64")
+        said = "onnxruntime-cpu has no RNN kernel for float64 and will refuse this file: form module or scan runs there"
+        assert (found.code, f"note: {said}" in found.err) == (0, True)
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--dtype", "bfloat16")
+        said = (
+            "onnxruntime-cpu has no Gemm kernel for bfloat16 and will refuse this file: choose another --dtype for it"
+        )
+        assert (found.code, f"note: {said}" in found.err) == (0, True)
+
+    def test_a_form_that_has_no_bfloat16_in_that_opset_is_a_usage_error(self, cli, tmp_path):
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "rnn", "--dtype", "bfloat16")
+        assert (found.code, found.out) == (2, "")
+        assert "form 'rnn' cannot be drawn in opset 18 in bfloat16. Choose 22 to" in found.err
+        assert not (tmp_path / "out").exists()
+
+    def test_weights_that_the_type_cannot_hold_are_refused_by_name(self, cli, tmp_path):
+        save_file({**ZEROS, "weight_hh_l0": np.full((4, 4), 7e4, np.float32)}, tmp_path / "net.safetensors")
+        found = cli("export", tmp_path / "net.safetensors", "-o", tmp_path / "out", "--dtype", "float16")
+        assert (found.code, found.out, len(found.err.splitlines())) == (3, "", 1)
+        assert "weight_hh_l0 reaches 70000, which float16 cannot hold" in found.err
+        assert not (tmp_path / "out").exists()
 
     def test_exporting_again_replaces_the_whole(self, cli, tmp_path):
         for spec in ("rnn:3,4,layers=3", "rnn:2,3"):

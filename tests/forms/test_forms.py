@@ -14,17 +14,18 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import parser
+from onnx import TensorProto, parser
 
 from rnn_export.errors import UsageError
 from rnn_export.forms import FORMS, draw
+from rnn_export.forms import Drawing as FormDrawing
 from rnn_export.forms._tidy import body_of, graphs, tidy
 from rnn_export.inspection import LayerOutput, instrument, read_back
 from rnn_export.judgement import Answers, judge
 from rnn_export.oracle import run_oracle
 from rnn_export.residual import GATE
 from rnn_export.spec import RNNSpec
-from rnn_export.weights import Weights
+from rnn_export.weights import Head, Weights
 from tests.strategies import every_spec
 
 ROOT = Path(__file__).parent.parent.parent
@@ -256,6 +257,23 @@ class TestOpsets:
             with pytest.raises(UsageError, match=f"Choose {least} to {NEWEST}"):
                 draw(form, weights, opset)
 
+    @pytest.mark.parametrize("form", FORMS.names())
+    def test_the_first_with_bfloat16_is_the_forms_own(self, form):
+        weights, least = Weights.random(RNNSpec(3, 4), 0, "bfloat16"), FORMS.get(form).bfloat16_opset
+        for lengths in FLAGS:
+            assert draw(form, weights, least, lengths=lengths).opset_import[0].version == least
+        reason = f"opset {least - 1}( in bfloat16)?\\. Choose {least} to {NEWEST}"
+        with pytest.raises(UsageError, match=reason):
+            draw(form, weights, least - 1)
+
+    @pytest.mark.parametrize("form", DIRECT)
+    def test_the_first_with_bfloat16_is_not_later_than_need_be(self, form):
+        """The checker knows which operators take it: what is drawn one opset lower does not pass it."""
+        known, weights = FORMS.get(form), Weights.random(RNNSpec(3, 4), 0, "bfloat16")
+        model = known.build(weights, FormDrawing(known.bfloat16_opset - 1))
+        with pytest.raises(Exception, match="bfloat16"):
+            onnx.checker.check_model(model, full_check=True)
+
     def test_an_unknown_form_is_a_usage_error_that_names_the_closest(self):
         with pytest.raises(UsageError, match=r"unknown form 'scam'\. Did you mean 'scan'"):
             draw("scam", Weights.random(RNNSpec(3, 4), 0), OPSET)
@@ -271,6 +289,27 @@ class TestDoublePrecision:
         assert (found.code, found.precision) == ("", "float64")
         assert found.residual <= GATE
         assert found.max_abs < 1e-13
+
+
+class TestHalfPrecision:
+    @pytest.mark.parametrize("form", FORMS.names())
+    @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+    def test_a_float16_network_is_drawn_and_judged_in_float16(self, form, nonlinearity):
+        drawing = drawing_of(form, RNNSpec(3, 4, 2, nonlinearity, bidirectional=True), OPSET, "float16")
+        assert {value.type.tensor_type.elem_type for value in drawing.model.graph.input} == {TensorProto.FLOAT16}
+        found = Runner(drawing).verdict(40, 2)
+        assert (found.code, found.precision) == ("", "float16")
+
+    @pytest.mark.parametrize("form", FORMS.names())
+    @pytest.mark.parametrize("lengths", FLAGS)
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+    def test_every_variant_is_a_valid_file_that_holds_the_weights(self, form, lengths, dtype):
+        weights = Weights.random(RNNSpec(3, 4, 2, bidirectional=True, batch_first=True), 1, dtype)
+        head = Head(np.ones((5, 8), dtype), np.zeros(5, dtype))
+        model = draw(form, weights, 22, lengths=lengths, head=head)
+        assert read_back(model, FORMS.get(form), weights, head) == ""
+        other = Weights(weights.spec, {name: -array for name, array in weights.items()})
+        assert "differs from the checkpoint" in read_back(model, FORMS.get(form), other, head)
 
 
 class TestTheSameEverywhere:

@@ -13,13 +13,18 @@ import pytest
 from rnn_export.canary import FOLDER as CANARY
 from rnn_export.canary import sing
 from rnn_export.child import Child, Failure
+from rnn_export.element_types import FLOATS
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import UsageError
 from rnn_export.execution import execute
+from rnn_export.forms import FORMS
 from rnn_export.residual import GATE, step_residual
 from rnn_export.result import Stage, Status
+from rnn_export.rounding import ARITHMETICS
 from rnn_export.runtimes import RUNTIMES, Fallback, Runtime
 from rnn_export.runtimes._onnxruntime import _prove_placement
+from rnn_export.spec import RNNSpec
+from rnn_export.weights import Weights
 from tests.subjects import PATIENCE, drawn_subject, only, random_weights, rows_of
 
 HERE = Path(next(iter(RUNTIMES)).file).parent
@@ -146,6 +151,23 @@ class TestComputing:
         assert answers[0].tobytes() == answers[2].tobytes()
         assert answers[0].shape != answers[1].shape
 
+    @pytest.mark.parametrize("form", ["scan", "rnn"])
+    @pytest.mark.parametrize("dtype", FLOATS)
+    def test_it_lacks_the_kernels_that_it_says_it_lacks_and_no_others(self, present, form, dtype, tmp_path):
+        """One layer forward with tanh, which every runtime has, so that only the type can be what it refuses."""
+        weights = Weights.random(RNNSpec(3, 4), 0, dtype)
+        folder = drawn_subject(weights, tmp_path, form, opset=22).folder
+        feed = {"input": np.ones((5, 2, 3), dtype), "h_0": np.zeros((1, 2, 4), dtype)}
+        if (FORMS.get(form).product, dtype) in present.lacks:
+            with pytest.raises(Failure, match="NOT_IMPLEMENTED") as caught:
+                execute(present, folder, feed)
+            assert (caught.value.stage, caught.value.status) == (Stage.PREPARE, Status.REFUSED)
+            return
+        y = execute(present, folder, feed)["output"]
+        assert y.dtype == dtype
+        start = np.zeros((2, 4), dtype)
+        assert step_residual(weights.cell(0, 0), feed["input"], start, y, arithmetic=ARITHMETICS[dtype]).passed
+
     def test_what_it_cannot_run_is_refused_and_no_crash(self, present, tmp_path):
         folder = drawn_subject("rnn:3,4", tmp_path).folder
         narrow = {"input": np.zeros((5, 2, 7), np.float32), "h_0": np.zeros((1, 2, 4), np.float32)}
@@ -182,6 +204,20 @@ class TestVersions:
 
     def test_what_runs_only_when_named(self):
         assert not RUNTIMES.get("openvino-default").by_default
+
+
+class TestBfloat16:
+    def test_onnx_runtime_takes_and_gives_it_as_bits(self, tmp_path):
+        """No product: only that the values cross to it and back, beside arrays of other types."""
+        text = """<ir_version: 10, opset_import: ["" : 22]>
+            pass (bfloat16[N] x, float[N] y) => (bfloat16[N] same, float[N] wide) {
+                same = Identity (x)  narrow = Cast <to: int = 1> (x)  wide = Add (narrow, y)
+            }"""
+        onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+        x = np.array([1.5, -0.0, np.inf, 2.0**-133], "bfloat16")
+        found = execute(RUNTIMES.get("onnxruntime-cpu"), tmp_path, {"x": x, "y": np.ones(4, np.float32)})
+        assert (found["same"].dtype, found["same"].tobytes()) == (x.dtype, x.tobytes())
+        assert found["wide"].tolist() == [2.5, 1.0, np.inf, 1.0]
 
 
 class TestExecution:

@@ -22,6 +22,7 @@ from rnn_export.residual import GATE
 from rnn_export.result import Status
 from rnn_export.whole_model import model_folder
 from rnn_export.whole_model.model_folder import export_model
+from rnn_export.whole_model.model_subject import networks_of
 from rnn_export.whole_model.model_verdict import verify_model
 from rnn_export.whole_model.parts import instrument
 from scripts.zoo import (
@@ -412,3 +413,10 @@ def test_nan_in_the_output_is_no_pass(right, tmp_path: Path) -> None:
     change(file, "out.bias", np.nan)
     onnx.save(file, tmp_path / "wrong.onnx")
     assert findings(verify_model(model, inputs, tmp_path / "wrong.onnx"))["end-to-end"].startswith("inf times")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_whole_model_in_a_coarse_type_is_refused_by_the_name_of_its_network(dtype):
+    model = nn.ModuleDict({"encoder": nn.RNN(3, 4).to(dtype)})
+    with pytest.raises(SourceError, match=r"encoder is b?float16\. A whole model is exported in float32 or float64"):
+        networks_of(model)
