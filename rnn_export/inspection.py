@@ -221,9 +221,9 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
 def frozen_length(model: onnx.ModelProto, steps: int) -> str:
     """Where a file that declares a dynamic length has the constant that freezes it, in words."""
     top = list(model.graph.node)
-    if not any(node.op_type in RECURRENT for node in top):
-        if not top:
-            return "the graph has no nodes"
+    if not top:
+        return "the graph has no nodes"
+    if not any(node.op_type in RECURRENT for node in top) and len(top) >= steps:
         operator, count = Counter(node.op_type for node in top).most_common(1)[0]
         return f"the loop is unrolled into {len(top)} nodes ({count} {operator}), one copy of the cell per step"
     constants = dict(constants_of_graph(model.graph))

@@ -1,5 +1,6 @@
 """The whole flow in three functions: export a checkpoint, verify what was exported, describe either."""
 
+import os
 import tempfile
 import threading
 from collections.abc import Iterable
@@ -127,8 +128,8 @@ def verify(
     asked = Asked(input_kind, None if inputs is None else Path(inputs))
     saved = None if expect is None else Path(expect)
 
-    if against is None and (prefix, nonlinearity, batch_first, dtype) != (None, None, None, None):
-        raise UsageError("prefix, nonlinearity, batch_first and dtype are about a source", "Give it as against")
+    if against is None and (prefix, nonlinearity, batch_first, head, dtype) != (None, None, None, None, None):
+        raise UsageError("prefix, nonlinearity, batch_first, head and dtype are about a source", "Give it as against")
     if not 0 < timeout <= threading.TIMEOUT_MAX:
         raise UsageError(f"the time limit {timeout} is no number of seconds", "Give one above 0, such as 60")
     named = {runtimes} if isinstance(runtimes, str) else set(runtimes)
@@ -161,7 +162,7 @@ def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
         ArtifactError: the ONNX file is missing or damaged.
     """
     path = Path(path)
-    if path.is_dir() and (path / "model.onnx").is_file():
+    if os.path.isdir(path) and (path / "model.onnx").is_file():  # noqa: PTH112  # pathlib raises for a long name
         path = path / "model.onnx"
     if path.suffix == ".onnx":
         from rnn_export.model_description import describe_model

@@ -18,10 +18,11 @@ def command(file: Path, layout: str) -> None:
     import json
 
     from rnn_export.pipeline import describe
+    from rnn_export.unpickling import printable
 
     description = describe(file)
     if layout == "json":
-        click.echo(json.dumps(description.to_dict(), indent=2))
+        click.echo(json.dumps(description.to_dict(), indent=2, allow_nan=False))
         return
     for line in description.lines():
-        click.echo(line)
+        click.echo(printable(line))  # names come from the file
