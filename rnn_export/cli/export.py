@@ -71,7 +71,7 @@ def command(
     listed = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
     kind = artifact.manifest["dtype"]
     click.echo(f"{output}: {artifact.spec}, {kind}, form {form}, opset {opset}, {listed}")
-    say(f"next: rnn-export verify {output}")
+    say(f"next: rnn-export verify {output} --runtime onnxruntime-cpu")
     return 0
 
 
