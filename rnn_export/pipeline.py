@@ -154,10 +154,8 @@ def verify(
     network += [dtype_name] if dtype_name != "float32" else []
     network += ["lengths"] if subject.signature.lengths else []
     network += [f"head of {len(subject.head.weight)}"] if subject.head is not None else []
-    words, chosen = "   ".join(network), bool(named | demanded)
-    return Report(
-        subject.name, subject.form, words, tuple(results), required, demanded, strict, references, named=chosen
-    )
+    words, said = "   ".join(network), bool(named | demanded)
+    return Report(subject.name, subject.form, words, tuple(results), required, demanded, strict, references, named=said)
 
 
 def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
