@@ -30,7 +30,7 @@ LAYERS = [
     {"session"},
     {"verification", "report"},
     {"pipeline", "whole_model"},
-    {"demonstration", "diagnosis"},
+    {"demonstration", "diagnosis", "choice"},
     {"cli"},
     {"__main__"},
 ]
