@@ -30,7 +30,7 @@ LAYERS = [
     {"session"},
     {"verification", "report"},
     {"pipeline", "whole_model"},
-    {"demonstration", "diagnosis", "choice"},
+    {"demonstration", "diagnosis", "choice", "reproduction"},
     {"cli"},
     {"__main__"},
 ]

@@ -47,6 +47,7 @@ class Runtime:
         environ: variables that the child process gets.
         lacks: (operator, type) without a kernel in it: it refuses files with them.
         limit_address_space: False where address space says nothing about memory, as under CUDA.
+        snippet: lines of Python that make ``found`` (name -> array) from model.onnx and ``inputs``, for `reproduce`.
         by_default: False where it runs only when it is named: what is known to differ, or takes minutes.
     """
 
@@ -60,6 +61,7 @@ class Runtime:
     environ: Mapping[str, str] = field(default_factory=dict)
     lacks: frozenset[tuple[str, str]] = frozenset()
     limit_address_space: bool = True
+    snippet: str = ""
     by_default: bool = True
 
     @property

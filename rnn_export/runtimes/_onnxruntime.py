@@ -6,6 +6,10 @@ from typing import Any
 from rnn_export.runtimes import Absent, Fallback, Run
 
 BITS, BFLOAT16 = "V2", 16  # numpy's name of a bfloat16's bits; onnx.TensorProto.BFLOAT16
+SNIPPET = """import onnxruntime
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+names = [output.name for output in session.get_outputs()]
+found = dict(zip(names, session.run(names, inputs)))"""
 ERRORS_ONLY = 3  # severity: what is said below is not for the user of a verdict
 
 

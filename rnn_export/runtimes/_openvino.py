@@ -7,6 +7,11 @@ from rnn_export.runtimes import Run
 
 REQUIRES = ("openvino==2026.4.1", "numpy==2.4.6")
 
+SNIPPET = """import openvino
+compiled = openvino.Core().compile_model("model.onnx", "CPU", HINTS)
+answers = compiled(inputs)
+found = {name: answers[output] for output in compiled.outputs for name in output.get_names()}"""
+
 
 def compiled_run(folder: Path, hints: dict[str, str]) -> Run:
     """Compile folder/model.onnx for the CPU with one thread."""

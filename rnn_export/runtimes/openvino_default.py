@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rnn_export.runtimes import Run, runtime
-from rnn_export.runtimes._openvino import REQUIRES, compiled_run
+from rnn_export.runtimes._openvino import REQUIRES, SNIPPET, compiled_run
 
 
 @runtime(
@@ -11,6 +11,7 @@ from rnn_export.runtimes._openvino import REQUIRES, compiled_run
     requires=REQUIRES,
     own_environment=True,
     summary="OpenVINO, CPU, in the precision that it picks; when named",
+    snippet=SNIPPET.replace("HINTS", "{}"),
     by_default=False,  # on a CPU that has bfloat16 it never is float32
 )
 def prepare(folder: Path) -> Run:

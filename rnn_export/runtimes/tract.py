@@ -5,6 +5,12 @@ from typing import Any
 
 from rnn_export.runtimes import Run, runtime
 
+SNIPPET = """import tract
+order = ["input", "h_0", "lengths"]
+model = tract.onnx().load("model.onnx").into_model().into_runnable()
+answers = model.run([inputs[name] for name in order if name in inputs])
+found = dict(zip(["output", "h_n"], [answer.to_numpy() for answer in answers]))"""
+
 
 @runtime(
     "tract",
@@ -12,6 +18,7 @@ from rnn_export.runtimes import Run, runtime
     requires=("tract==0.23.9", "onnx==1.23.2", "numpy==2.4.6"),
     own_environment=True,
     summary="tract, the ONNX engine in Rust",
+    snippet=SNIPPET,
 )
 def prepare(folder: Path) -> Run:
     import onnx
