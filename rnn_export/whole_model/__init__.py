@@ -5,8 +5,9 @@ sizes           the model's inputs at the example's sizes, and at others
 dynamic_axes    which axes of the inputs are dynamic: inputs_of()
 model_folder    the folder with model.onnx and its manifest: export_model()
 truth           what the model computes, in its own type and in float64
-parts           the recurrent parts of the file: shown in an instrumented copy, judged by their steps
-recognition     which layer of the model a part is
+comparison      the outputs of the file held against both
+recurrent_nodes of the file: shown in an instrumented copy, judged by their steps
+recognition     which layer of the model a node is
 model_subject   what is verified: the file, its instrumented copy, and the cases
 model_verdict   every case run and judged: verify_model()
 """
