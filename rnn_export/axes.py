@@ -1,9 +1,10 @@
 """Whether the axes that an ONNX file declares dynamic really are: it is run at sizes that nobody exported it with."""
 
 import math
-import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 
 from rnn_export.child import Child, Failure
 from rnn_export.execution import prepared
+from rnn_export.forms._external import write_model
 from rnn_export.inspection import constants_of_graph, frozen_length
 from rnn_export.runtimes import RUNTIMES
 
 SIZES = (3, 67, 131)  # primes on both sides of what people export with
 RUNTIME = "onnxruntime-cpu"
 TIMEOUT = 20.0  # seconds per run
+MOST_AXES, MOST_SECONDS = 16, 60.0  # what is tried of one file, which may be anybody's
 LIMIT = 2**24  # numbers in one input; more is not tried
 _NUMBERS = {np.dtype(kind) for kind in ("float16", "float32", "float64", "int32", "int64")}
 
@@ -30,7 +33,8 @@ class AxisFinding:
 
     Attributes:
         name: what the file calls it, or ``input[0]`` for an axis without a name.
-        state: ``dynamic``, ``frozen`` (it says dynamic and is not), ``refused`` or ``not tried``.
+        state: ``dynamic``; ``frozen``: it says dynamic, and an output comes back in another size; ``no effect seen``:
+            it runs, and nothing shows that what stands there counts; ``refused``; ``not tried``.
         detail: how that was found.
     """
 
@@ -42,51 +46,58 @@ class AxisFinding:
         return f"{self.name}   {self.state}: {self.detail}"
 
 
-def probe_axes(path: Path, model: onnx.ModelProto) -> Iterator[AxisFinding]:
+def probe_axes(model: onnx.ModelProto) -> Iterator[AxisFinding]:
     """Every axis that the inputs declare dynamic, tried at several sizes.
 
-    An axis is dynamic where some output changes with it; in shape, or at the largest size in value when only the last
-    slice of the input changes. It is frozen where the file runs and nothing changes.
+    An axis is frozen where an output that declares it comes back in another size than was put in. It is dynamic where
+    an output follows it, or changes when the first, the middle or the last slice of an input does.
 
     Args:
-        path: the file.
-        model: the same, loaded.
+        model: the file, whole; large weights are moved out of it.
     """
     constants = {name for name, _ in constants_of_graph(model.graph)}
     inputs = {value.name: _axes(value) for value in model.graph.input if value.name not in constants}
-    names = dict.fromkeys(size for axes in inputs.values() for size in axes if isinstance(size, str))
     dtypes = {value.name: _dtype(value) for value in model.graph.input if value.name in inputs}
+    names = list(dict.fromkeys(size for axes in inputs.values() for size in axes if isinstance(size, str)))
     if not names:
         return
     if strange := [name for name, dtype in dtypes.items() if dtype not in _NUMBERS]:
         yield from (AxisFinding(name, "not tried", f"{strange[0]} holds {dtypes[strange[0]]}") for name in names)
         return
-    with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch, ExitStack() as children:
         folder = Path(scratch)
-        for file in (path, path.with_name(path.name + ".data")):  # where exporters keep large weights
-            if file.is_file():
-                shutil.copyfile(file, folder / ("model.onnx" if file == path else file.name))
-        trial = _Trial(model, inputs, dtypes, folder)
-        for name in names:
-            yield trial.finding(name)
+        write_model(folder, model)
+        trial = _Trial(model, inputs, dtypes, folder, children)
+        started = time.monotonic()
+        for name in names[:MOST_AXES]:
+            if time.monotonic() - started > MOST_SECONDS:
+                yield AxisFinding(name, "not tried", f"the axes before it took {MOST_SECONDS:.0f} seconds")
+            else:
+                yield trial.finding(name)
+        yield from (AxisFinding(name, "not tried", f"only {MOST_AXES} axes are") for name in names[MOST_AXES:])
 
 
 class _Trial:
+    """One file in one child process, and in another where the first is dead."""
+
     def __init__(
         self,
         model: onnx.ModelProto,
         inputs: Mapping[str, tuple[int | str, ...]],
         dtypes: Mapping[str, np.dtype[Any]],
         folder: Path,
+        children: ExitStack,
     ) -> None:
         self.model, self.inputs, self.dtypes, self.folder = model, inputs, dtypes, folder
-        self.runtime = RUNTIMES.get(RUNTIME)
+        self.children = children
+        self.child: Child | None = None
 
     def finding(self, name: str) -> AxisFinding:
-        """One named axis, in a child of its own: a size that kills it says nothing of the next axis."""
+        """One named axis."""
         try:
-            with prepared(self.runtime, [self.folder], TIMEOUT) as child:
-                return self._tried(name, child)
+            if self.child is None or not self.child.alive:
+                self.child = self.children.enter_context(prepared(RUNTIMES.get(RUNTIME), [self.folder], TIMEOUT))
+            return self._tried(name, self.child)
         except Failure as failure:
             return AxisFinding(name, "not tried", f"{RUNTIME} says {failure.status.value}: {failure.detail}")
 
@@ -105,35 +116,41 @@ class _Trial:
                 refusal = refusal or f"at {size}: {failure.detail}"
         if not answers:
             return AxisFinding(name, "refused", refusal)
-        largest, sizes = max(answers), ", ".join(map(str, answers))
+        for size, found in answers.items():
+            for output, kept in self._declared(name, found):
+                if kept != size:
+                    where = frozen_length(self.model, kept)
+                    said = f"declared dynamic, but of {size} {kept} come back in {output}: {where}"
+                    return AxisFinding(name, "frozen", said)
+        sizes = ", ".join(map(str, answers)) + (f"; {refusal}" if refusal else "")
         shapes = {tuple(array.shape for array in found.values()) for found in answers.values()}
-        if len(shapes) > 1 or self._counts(name, largest, answers[largest], child):
-            state = "dynamic" if len(answers) > 1 else "refused"
-            return AxisFinding(name, state, f"runs at {sizes}" + (f"; {refusal}" if refusal else ""))
-        kept = self._kept(name, answers[largest])
-        if kept is None or kept == largest:
-            return AxisFinding(name, "frozen", f"declared dynamic, but only the first ones of {largest} count")
-        where = frozen_length(self.model, kept)
-        return AxisFinding(name, "frozen", f"declared dynamic, but {kept} of {largest} come back: {where}")
+        least = min(answers)
+        if len(shapes) == 1 and not self._counts(name, least, answers[least], child):
+            said = "nothing that was changed along it changed an output: unused, faded, or frozen"
+            return AxisFinding(name, "no effect seen", f"runs at {sizes}; {said}")
+        return AxisFinding(name, "dynamic" if len(answers) > 1 else "refused", f"runs at {sizes}")
 
-    def _counts(self, name: str, size: int, before: Mapping[str, NDArray[Any]], child: Child) -> bool:
-        """Whether some output changes when the last slice along the axis does."""
-        feed = self._feed(name, size)
-        assert feed is not None  # it was run before
-        for key, axes in self.inputs.items():
-            if name in axes and feed[key].ndim > 1:
-                last = (slice(None),) * axes.index(name) + (-1,)
-                feed[key][last] = 1 - feed[key][last]
-        after = child.run(1, feed)
-        return any(not np.array_equal(after[key], before[key], equal_nan=True) for key in before)
-
-    def _kept(self, name: str, answers: Mapping[str, NDArray[Any]]) -> int | None:
-        """The size that an output has where the file declares the axis."""
+    def _declared(self, name: str, answers: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, int]]:
+        """(output, its size) wherever an output declares the axis."""
         for value in self.model.graph.output:
             for axis, size in enumerate(_axes(value)):
-                if size == name and value.name in answers:
-                    return int(answers[value.name].shape[axis])
-        return None
+                if size == name and value.name in answers and answers[value.name].ndim > axis:
+                    yield value.name, int(answers[value.name].shape[axis])
+
+    def _counts(self, name: str, size: int, before: Mapping[str, NDArray[Any]], child: Child) -> bool:
+        """Whether some output changes when the last slice along the axis does; where all sizes run, any slice."""
+        places = (-1, size // 2, 0) if size == SIZES[0] else (-1,)
+        for place in places:
+            feed = self._feed(name, size)
+            assert feed is not None  # it was run before
+            for key, axes in self.inputs.items():
+                if name in axes and (feed[key].ndim > 1 or np.issubdtype(feed[key].dtype, np.floating)):
+                    feed[key][(slice(None),) * axes.index(name) + (place,)] *= -1
+                    feed[key][(slice(None),) * axes.index(name) + (place,)] += 1
+            after = child.run(1, feed)
+            if any(not np.array_equal(after[key], before[key], equal_nan=True) for key in before):
+                return True
+        return False
 
     def _feed(self, name: str, size: int) -> dict[str, NDArray[Any]] | None:
         """Inputs with that axis of that size and all others large; None where that is too much."""
@@ -155,7 +172,7 @@ class _Trial:
 def _axes(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
     dims = value.type.tensor_type.shape.dim
     return tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}[{axis}]"
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else dim.dim_param or f"{value.name}[{axis}]"
         for axis, dim in enumerate(dims)
     )
 

@@ -190,25 +190,44 @@ def _refuse_unread(path: Path, contents: Contents) -> None:
             raise SourceError(f"{path.name}: {name} {reason}", "Convert it: tensor.float()")
 
 
-def _head(path: Path, tensors: Mapping[str, Any], key: str, weights: Weights) -> Head:
-    spec, widths = weights.spec, head_widths(weights.spec)
-    weight = tensors.get(f"{key}.weight")
-    if weight is None or weight.ndim != 2:
-        linear = [name.removesuffix(".weight") for name, tensor in tensors.items() if name.endswith(".weight")]
-        hint = f"There are: {', '.join(linear)}" if linear else "The file has no Linear"
-        raise SourceError(f"{path.name} has no Linear {key!r}", hint)
+def heads_of(tensors: Mapping[str, Any], spec: RNNSpec, dtype: np.dtype[np.floating]) -> list[str]:
+    """The names of the Linears that can be the network's head."""
+    names = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
+    return [name for name in names if not _why_no_head(name, tensors, spec, dtype)]
+
+
+def _why_no_head(key: str, tensors: Mapping[str, Any], spec: RNNSpec, dtype: np.dtype[np.floating]) -> str:
+    weight, bias = tensors[f"{key}.weight"], tensors.get(f"{key}.bias")
+    widths = head_widths(spec)
+    if weight.ndim != 2:
+        return f"{key}.weight has {weight.ndim} axes, not 2"
     if weight.shape[1] not in widths:
-        raise SourceError(
-            f"{key}.weight in {path.name} reads {weight.shape[1]} values, but {spec} gives {widths[0]}",
-            f"The classic i2o, on cat(x, h), would read {widths[1]}" if len(widths) > 1 else "",
-        )
-    weight = np.asarray(weight)
-    bias = np.asarray(tensors.get(f"{key}.bias", np.zeros(len(weight), weight.dtype)))
-    if weight.dtype != weights.dtype or bias.dtype != weights.dtype:
-        raise SourceError(f"{key!r} in {path.name} is {weight.dtype}, but the network is {weights.dtype}")
-    if bias.shape != weight.shape[:1] or not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-        raise SourceError(f"{key!r} in {path.name} is not a whole Linear: its bias has shape {bias.shape}")
-    return Head(np.array(weight, order="C"), np.array(bias, order="C"))
+        also = f", or {widths[1]} on cat(x, h)" if len(widths) > 1 else ""
+        return f"{key}.weight reads {weight.shape[1]} values, but {spec} gives {widths[0]}{also}"
+    if bias is not None and bias.shape != weight.shape[:1]:
+        return f"{key!r} is not a whole Linear: its bias has shape {bias.shape}"
+    if weight.dtype != dtype or (bias is not None and bias.dtype != dtype):
+        return f"{key!r} is {weight.dtype}, but the network is {dtype}"
+    return ""
+
+
+def _head(path: Path, tensors: Mapping[str, Any], key: str, weights: Weights) -> Head:
+    if f"{key}.weight" not in tensors:
+        linear = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
+        near = [name for name in linear if name.endswith(f".{key}")]
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        hint += f"There are: {', '.join(linear)}" if linear else "The file has no Linear"
+        raise SourceError(f"{path.name} has no Linear {key!r}", hint)
+    fitting = heads_of(tensors, weights.spec, weights.dtype)
+    if why := _why_no_head(key, tensors, weights.spec, weights.dtype):
+        hint = f"Those that fit: {', '.join(fitting)}" if fitting else "No Linear of the file fits"
+        raise SourceError(f"{path.name}: {why}", hint)
+    weight = np.array(tensors[f"{key}.weight"], order="C")
+    stored = tensors.get(f"{key}.bias")
+    bias = np.zeros(len(weight), weight.dtype) if stored is None else np.array(stored, order="C")
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise SourceError(f"{key!r} in {path.name} holds NaN or infinity", "A head that diverged is not exported")
+    return Head(weight, bias)
 
 
 class _Said(NamedTuple):

@@ -5,25 +5,31 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from rnn_export.checkpoint import head_widths, weights_of
+from rnn_export.checkpoint import heads_of, weights_of
 from rnn_export.contents import Contents, read_contents
 from rnn_export.errors import SourceError
-from rnn_export.recurrent_parts import Part, find_parts
+from rnn_export.recurrent_parts import GATED, Part, find_parts
 from rnn_export.spec import suffix
 from rnn_export.spectrum import meaning, spectral_radius
 
 SCHEMA = 1
-_GATES = {"LSTM": 4, "GRU": 3}
+MOST_RADII = 64  # of one file: eigenvalues cost time, and a small file can name many parts
 # What torch.save writes for plain tensors; whatever else a pickle names, an unpickler imports for somebody's class.
 _PLAIN = re.compile(
     r"torch\.\w*Storage|torch\._utils\._rebuild_\w+|torch\.(Size|device)|torch\.nn\.parameter\.Parameter"
-    r"|torch\.autograd\.variable\.Variable|collections\.OrderedDict|(__builtin__|builtins)\.(set|dict|list|object)"
+    r"|torch\.autograd\.variable\.Variable|collections\.OrderedDict"
+    r"|(__builtin__|builtins)\.(set|frozenset|complex|bytearray|slice|range|object|list|dict|tuple|bytes)"
 )
-# What honest checkpoints hold of Python's standard library; everything else in it is there to be run.
-_HONEST = {"collections", "copy_reg", "copyreg", "_codecs", "datetime", "pathlib", "enum", "argparse", "types"}
-_VALUES = {"set", "frozenset", "complex", "bytearray", "slice", "range", "object", "list", "dict", "tuple", "bytes"}
+# What honest checkpoints name of torch and of Python's standard library; anything else of them is there to be run.
+_HONEST = re.compile(
+    r"torch\.(nn\.(modules|backends|quantized|intrinsic|qat|utils)(\.\w+)+|nn\.functional\.\w+|optim(\.\w+)+|_tensor\.\w+"
+    r"|storage\.(Typed|Untyped)Storage|dtype|layout|float\d*|bfloat16|int\d+|strided|memory_format|tanh|relu|sigmoid)"
+    r"|collections\.(defaultdict|Counter|deque)|(copy_reg|copyreg)\._reconstructor|_codecs\.encode"
+    r"|datetime\.(datetime|date|time|timedelta|timezone)|argparse\.Namespace|types\.SimpleNamespace|decimal\.Decimal"
+    r"|pathlib\.(Pure)?(Posix|Windows)?Path|uuid\.UUID|fractions\.Fraction"
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,21 @@ class Recurrence:
     """One recurrent weight: its name, its spectral radius, whether that is exact, and what it means."""
 
     weight: str
-    spectral_radius: float
+    spectral_radius: float | None
     exact: bool
     meaning: str
+
+    @classmethod
+    def of(cls, weight: str, matrix: Any, nonlinearity: str | None) -> Self:
+        """Of W_hh (H, H) under that name."""
+        radius = spectral_radius(matrix)
+        return cls(weight, radius.value, radius.exact, meaning(radius.value, nonlinearity))
+
+    def __str__(self) -> str:
+        if self.spectral_radius is None:
+            return f"{self.weight}: spectral radius {self.meaning}"
+        sign = "" if self.exact else "about "
+        return f"{self.weight}: spectral radius {sign}{self.spectral_radius:.3g}, {self.meaning}"
 
 
 @dataclass(frozen=True)
@@ -92,14 +110,14 @@ class CheckpointDescription:
 
     def lines(self) -> Iterator[str]:
         """What a person reads."""
+        linears = {other.name for other in self.others if other.looks_like.startswith("Linear")}
         yield f"{self.file}   {self.format}, {self.size:,} bytes"
         for part in self.recurrent:
             yield f"recurrent   {part.name or '(top)'}   {part.network}   {part.parameters:,} parameters, {part.dtype}"
-            for recurrence in part.recurrences:
-                sign = "" if recurrence.exact else "about "
-                radius = f"{sign}{recurrence.spectral_radius:.3g}"
-                yield f"    {recurrence.weight}: spectral radius {radius}, {recurrence.meaning}"
-            yield from (f"    --head {head}" for head in part.heads)
+            yield from (f"    {recurrence}" for recurrence in part.recurrences)
+            for head in part.heads:
+                unsure = "" if head in linears else "   if it is a Linear without bias, and no Embedding"
+                yield f"    --head {head}{unsure}"
             yield from (f"    {note}" for note in part.notes)
             if part.problem:
                 yield f"    not exported: {part.problem}"
@@ -119,13 +137,14 @@ def describe_checkpoint(path: Path) -> CheckpointDescription:
     """
     contents = read_contents(path)
     parts = find_parts(contents.tensors)
-    inside = {id(tensor) for part in parts.values() for tensor in part.tensors.values()}
-    outside = {name: tensor for name, tensor in contents.tensors.items() if id(tensor) not in inside}
+    inside = frozenset().union(*(part.sources for part in parts.values()))
+    outside = {name: tensor for name, tensor in contents.tensors.items() if name not in inside}
+    budget = iter(range(MOST_RADII))
     return CheckpointDescription(
         path.name,
         contents.format,
         path.stat().st_size,
-        tuple(_recurrent_part(path.name, contents, part, outside) for part in parts.values()),
+        tuple(_recurrent_part(path.name, contents, part, outside, budget) for part in parts.values()),
         tuple(_other_parts(outside)),
         dict(contents.refused),
         contents.notes,
@@ -133,7 +152,9 @@ def describe_checkpoint(path: Path) -> CheckpointDescription:
     )
 
 
-def _recurrent_part(file: str, contents: Contents, part: Part, outside: Mapping[str, Any]) -> RecurrentPart:
+def _recurrent_part(
+    file: str, contents: Contents, part: Part, outside: Mapping[str, Any], budget: Iterator[int]
+) -> RecurrentPart:
     parameters = sum(tensor.size for tensor in part.tensors.values())
     dtype = str(next(iter(part.tensors.values())).dtype.name)
     if part.kind != "RNN":
@@ -144,10 +165,11 @@ def _recurrent_part(file: str, contents: Contents, part: Part, outside: Mapping[
         return RecurrentPart(part.name, part.kind, "RNN", dtype, parameters, problem=str(error))
     spec = weights.spec
     recurrences = []
-    for cell in spec.cells():
-        radius = spectral_radius(weights.cell(*cell).weight_hh)
-        said = meaning(radius.value, spec.nonlinearity)
-        recurrences.append(Recurrence(f"weight_hh{suffix(*cell)}", radius.value, radius.exact, said))
+    for cell, _ in zip(spec.cells(), budget, strict=False):  # the shorter one ends it
+        weight = weights.cell(*cell).weight_hh
+        recurrences.append(Recurrence.of(f"weight_hh{suffix(*cell)}", weight, spec.nonlinearity))
+    if len(recurrences) < len(spec.cells()):
+        notes = (*notes, f"no more spectral radii: {MOST_RADII} of one file are computed")
     return RecurrentPart(
         part.name,
         part.kind,
@@ -156,7 +178,7 @@ def _recurrent_part(file: str, contents: Contents, part: Part, outside: Mapping[
         parameters,
         spec.to_dict(),
         tuple(recurrences),
-        tuple(name for name, weight in _linears(outside) if weight.shape[1] in head_widths(spec)),
+        tuple(heads_of(outside, spec, weights.dtype)),
         (part.remark, *notes) if part.remark else notes,
     )
 
@@ -165,7 +187,8 @@ def _gated(part: Part) -> str:
     """An LSTM or GRU in words, as far as its shapes tell."""
     weight_ih, weight_hh = part.tensors.get("weight_ih_l0"), part.tensors["weight_hh_l0"]
     width = weight_ih.shape[1] if weight_ih is not None and weight_ih.ndim == 2 else "?"
-    options = [f"{width} -> {len(weight_hh) // _GATES[part.kind]}"]
+    gates = next(rows for rows, kind in GATED.items() if kind == part.kind)
+    options = [f"{width} -> {weight_hh.shape[0] // gates}"]
     names = [name for name in part.tensors if name.startswith("weight_hh_l")]
     if (layers := sum(not name.endswith("_reverse") for name in names)) > 1:
         options.append(f"{layers} layers")
@@ -213,8 +236,6 @@ def _security(format_name: str, names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _is_hostile(name: str) -> bool:
-    module, _, attribute = name.rpartition(".")
-    top = module.partition(".")[0]
-    if top in ("builtins", "__builtin__"):
-        return attribute not in _VALUES
-    return top != "__main__" and top in {*sys.stdlib_module_names, "posix", "nt"} and top not in _HONEST
+    top = name.partition(".")[0]
+    known = {*sys.stdlib_module_names, "torch", "posix", "nt", "__builtin__", "builtins"} - {"__main__"}
+    return top in known and not _HONEST.fullmatch(name)

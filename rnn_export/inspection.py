@@ -86,7 +86,7 @@ def load_model(path: Path, *, in_place: bool = False) -> onnx.ModelProto:
         onnx.checker.check_model(model if fits else str(path))
     except Exception as error:  # protobuf and the checker raise their own types
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ArtifactError(f"{path} is not a valid ONNX model: {first}") from None
+        raise ArtifactError(f"{path} is not a valid ONNX model: {first}", "Export it again") from None
     return model
 
 
@@ -221,9 +221,9 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
 def frozen_length(model: onnx.ModelProto, steps: int) -> str:
     """Where a file that declares a dynamic length has the constant that freezes it, in words."""
     top = list(model.graph.node)
-    if not any(node.op_type in RECURRENT for node in top):
-        if not top:
-            return "the graph has no nodes"
+    if not top:
+        return "the graph has no nodes"
+    if not any(node.op_type in RECURRENT for node in top) and len(top) >= steps:
         operator, count = Counter(node.op_type for node in top).most_common(1)[0]
         return f"the loop is unrolled into {len(top)} nodes ({count} {operator}), one copy of the cell per step"
     constants = dict(constants_of_graph(model.graph))

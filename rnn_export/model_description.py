@@ -14,10 +14,10 @@ from rnn_export.description import SCHEMA, Recurrence
 from rnn_export.element_types import FLOATS
 from rnn_export.forms._tidy import body_of, graphs
 from rnn_export.inspection import constants_of_graph, load_model
-from rnn_export.spectrum import meaning, spectral_radius
 
-GATED = ("RNN", "LSTM", "GRU")
-_ACTIVATIONS = {"Tanh": "tanh", "Relu": "relu", "Affine": "identity", "Identity": "identity"}
+OPERATORS = ("RNN", "LSTM", "GRU")
+_ACTIVATIONS = {"Tanh": "tanh", "Relu": "relu", "Identity": "identity"}
+_OTHERS = ("Sigmoid", "Softplus", "Softsign", "LeakyRelu", "Elu", "HardSigmoid", "Selu", "Gelu", "PRelu", "Clip")
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,7 @@ class ModelDescription:
         yield f"constants   {self.parameters:,} floating-point numbers"
         for node in self.recurrent:
             yield f"recurrent   {node.operator}   {node.network}"
-            for found in node.recurrences:
-                sign = "" if found.exact else "about "
-                yield f"    {found.weight}: spectral radius {sign}{found.spectral_radius:.3g}, {found.meaning}"
+            yield from (f"    {found}" for found in node.recurrences)
         if not self.recurrent:
             yield "recurrent   none: a recurrence here would be unrolled, one copy per step"
         yield from (f"axis        {finding}" for finding in self.axes)
@@ -112,7 +110,7 @@ def describe_model(path: Path) -> ModelDescription:
         inside=dict(inner.most_common()),
         recurrent=tuple(_recurrent(graph)),
         parameters=sum(array.size for array in arrays if array.dtype.name in FLOATS),
-        axes=tuple(probe_axes(path, model)),
+        axes=tuple(probe_axes(model)),
     )
 
 
@@ -130,7 +128,9 @@ def _port(value: onnx.ValueInfoProto) -> Port:
 def _recurrent(graph: onnx.GraphProto) -> Iterator[ModelRecurrence]:
     constants = dict(constants_of_graph(graph))
     for node in graph.node:
-        if node.op_type in GATED:
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op_type in OPERATORS:
             yield _operator(node, constants)
         elif node.op_type in ("Scan", "Loop"):
             body = body_of(node)
@@ -150,10 +150,12 @@ def _operator(node: onnx.NodeProto, constants: Mapping[str, NDArray[Any]]) -> Mo
     if len(node.input) > 4 and node.input[4]:
         words.append("with sequence lengths")
     recurrences = []
-    weight = constants.get(node.input[2]) if node.op_type == "RNN" else None
+    weight = constants.get(node.input[2]) if node.op_type == "RNN" and len(node.input) > 2 else None
     for index, matrix in enumerate(weight if weight is not None and weight.ndim == 3 else []):
-        activation = _ACTIVATIONS.get(activations[min(index, len(activations) - 1)], "tanh")
-        recurrences.append(_recurrence(f"{node.input[2]}[{index}]", matrix, activation))
+        activation = activations[min(index, len(activations) - 1)]
+        linear = activation == "Affine" and _is_identity(said)
+        known = "identity" if linear else _ACTIVATIONS.get(activation)
+        recurrences.append(Recurrence.of(f"{node.input[2]}[{index}]", matrix, known))
     return ModelRecurrence(node.op_type, ", ".join(words), tuple(recurrences))
 
 
@@ -170,10 +172,10 @@ def _scan_recurrence(node: onnx.NodeProto, constants: Mapping[str, NDArray[Any]]
         if joined is not None and joined.op_type == "Concat" and list(joined.input)[-1] == state and matrix is not None:
             turned = any(item.name == "transB" and item.i for item in inner.attribute)
             rows = matrix if turned else matrix.T
-            return (_recurrence(f"{inner.input[1]} [W_ih | W_hh]", rows[:, -len(rows) :], activation),)
+            return (Recurrence.of(f"{inner.input[1]} [W_ih | W_hh]", rows[:, -len(rows) :], activation),)
     return ()
 
 
-def _recurrence(name: str, matrix: NDArray[Any], nonlinearity: str) -> Recurrence:
-    radius = spectral_radius(matrix)
-    return Recurrence(name, radius.value, radius.exact, meaning(radius.value, nonlinearity))
+def _is_identity(said: Mapping[str, Any]) -> bool:
+    """Affine is alpha * x + beta; ONNX Runtime takes 0 for what is not said."""
+    return set(said.get("activation_alpha", ())) == {1.0} and set(said.get("activation_beta", ())) <= {0.0}

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rnn_export.errors import SourceError
 
 PARAMETER = re.compile(
     r"(?P<prefix>(?:.*\.)?)(?P<kind>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh|matrix|bias)"
     r"(?:_l(?P<layer>[0-9]{1,4})(?P<reverse>_reverse)?)?"
 )
-_GATES = {4: "LSTM", 3: "GRU"}  # rows of weight_hh / hidden_size
+GATED = {4: "LSTM", 3: "GRU"}  # rows of weight_hh / hidden_size
 CLASSIC = "i2h"  # what the tutorials of PyTorch call the Linear of a hand-written cell
 
 
@@ -23,6 +25,7 @@ class Part:
         name: where it is in the file, such as ``encoder.rnn``; empty at the top.
         kind: RNN, LSTM or GRU.
         tensors: by torch's names (``weight_ih_l0``, ...) or by the single-matrix ones (``matrix_l0``, ``bias_l0``).
+        sources: the names that they have in the file.
         nonlinearity: what such a network has where nothing says it.
         remark: what was taken for granted because of the names.
     """
@@ -30,17 +33,22 @@ class Part:
     name: str
     kind: str
     tensors: Mapping[str, Any]
+    sources: frozenset[str]
     nonlinearity: str = "tanh"
     remark: str = ""
 
 
 def find_parts(tensors: Mapping[str, Any]) -> dict[str, Part]:
     """Every recurrent part by its name: torch's modules, single-matrix ones, and the classic ``i2h`` cell."""
+    kinds = _prefixes(tensors)
+    inside: dict[str, dict[str, Any]] = {prefix: {} for prefix in kinds}
+    for name, tensor in tensors.items():
+        if (match := PARAMETER.fullmatch(name)) and match["prefix"] in kinds:
+            inside[match["prefix"]][name.removeprefix(match["prefix"])] = tensor
     parts = {}
-    for prefix, kind in _prefixes(tensors).items():
-        inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        name = prefix.removesuffix(".")
-        parts[name] = Part(name, kind, _with_layers(inside))
+    for prefix, kind in kinds.items():
+        name, sources = prefix.removesuffix("."), frozenset(f"{prefix}{inner}" for inner in inside[prefix])
+        parts[name] = Part(name, kind, _with_layers(inside[prefix]), sources)
     for name in tensors:
         linear = name.removesuffix(".weight")
         if linear != name and linear.rpartition(".")[2] == CLASSIC and (cell := cell_of_linear(tensors, linear)):
@@ -57,16 +65,20 @@ def cell_of_linear(tensors: Mapping[str, Any], name: str) -> Part | None:
     if weight is None or weight.ndim != 2:
         return None
     beside = name.removesuffix(CLASSIC) + "h2h"
-    if name.endswith(CLASSIC) and (weight_hh := tensors.get(f"{beside}.weight")) is not None:
+    sources = frozenset(f"{linear}.{kind}" for linear in (name, beside) for kind in ("weight", "bias"))
+    weight_hh = tensors.get(f"{beside}.weight") if name.endswith(CLASSIC) else None
+    if weight_hh is not None and weight_hh.ndim == 2:
         found = {"weight_ih_l0": weight, "weight_hh_l0": weight_hh}
         biases = {"bias_ih_l0": bias, "bias_hh_l0": tensors.get(f"{beside}.bias")}
         if any(array is not None for array in biases.values()):
-            found |= {key: weight[:, 0] * 0 if array is None else array for key, array in biases.items()}
-        return Part(name, "RNN", found, "tanh", f"h' = {name}(x) + {beside}(h)")
+            zeros = np.zeros(weight.shape[0], weight.dtype)
+            found |= {key: zeros if array is None else array for key, array in biases.items()}
+        return Part(name, _kind(weight_hh), found, sources, "tanh", f"h' = {name}(x) + {beside}(h)")
     if weight.shape[1] <= weight.shape[0]:
         return None
     found = {"matrix_l0": weight} | ({} if bias is None else {"bias_l0": bias})
-    return Part(name, "RNN", found, "identity", f"h' = {name}(cat(x, h))")
+    sources = frozenset({f"{name}.weight", f"{name}.bias"})
+    return Part(name, "RNN", found, sources, "identity", f"h' = {name}(cat(x, h))")
 
 
 def choose_part(file: str, tensors: Mapping[str, Any], name: str | None) -> Part:
@@ -85,7 +97,9 @@ def choose_part(file: str, tensors: Mapping[str, Any], name: str | None) -> Part
         name = name.strip(".")
         part = parts.get(name) or cell_of_linear(tensors, name)
         if part is None:
-            raise SourceError(f"{file} has no recurrent part {name!r}", _listed(parts))
+            near = [whole for whole in parts if whole.endswith(f".{name}")]
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise SourceError(f"{file} has no recurrent part {name!r}", f"{hint}{_listed(parts)}")
         if part.kind != "RNN":
             raise SourceError(f"{name!r} in {file} is {_article(part.kind)}", "Only RNN is exported")
         return part
@@ -93,7 +107,7 @@ def choose_part(file: str, tensors: Mapping[str, Any], name: str | None) -> Part
     if len(networks) == 1:
         return networks[0]
     if networks:
-        raise SourceError(f"{file} has {len(networks)} recurrent parts", f"Choose with --prefix: {_listed(parts)}")
+        raise SourceError(f"{file} has {len(networks)} recurrent parts", f"Choose with --prefix. {_listed(parts)}")
     if parts:
         kind = next(iter(parts.values())).kind
         raise SourceError(f"{file} holds {_article(kind)}, by the rows of its weight_hh", "Only RNN is exported")
@@ -114,9 +128,13 @@ def _prefixes(tensors: Mapping[str, Any]) -> dict[str, str]:
         if match["kind"] == "matrix":
             parts[match["prefix"]] = "RNN"
         elif match["kind"] == "weight_hh":
-            gates = tensor.shape[0] // tensor.shape[1] if tensor.shape[1] else 0
-            parts[match["prefix"]] = "LSTM" if match["prefix"] in projected else _GATES.get(gates, "RNN")
+            parts[match["prefix"]] = "LSTM" if match["prefix"] in projected else _kind(tensor)
     return parts
+
+
+def _kind(weight_hh: Any) -> str:
+    rows, columns = weight_hh.shape
+    return GATED.get(rows // columns if columns else 0, "RNN")
 
 
 def _with_layers(tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,4 +154,4 @@ def _listed(parts: Mapping[str, Part]) -> str:
     names = [
         (part.name or "''") + ("" if part.kind == "RNN" else f" ({_article(part.kind)})") for part in parts.values()
     ]
-    return ", ".join(names) if names else "It has none"
+    return f"There are: {', '.join(names)}" if names else "It has none"

@@ -10,7 +10,9 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
-from rnn_export.description import describe_checkpoint
+from rnn_export import description
+from rnn_export.checkpoint import load_checkpoint
+from rnn_export.description import _is_hostile, describe_checkpoint
 from rnn_export.errors import SourceError
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "checkpoints"
@@ -52,7 +54,8 @@ def test_every_part_has_its_kind_sizes_and_place(everything):
     rnn = found.recurrent[2]
     assert rnn.parameters == sum(parameter.numel() for parameter in nn.RNN(3, 5, bidirectional=True).parameters())
     assert [item.weight for item in rnn.recurrences] == ["weight_hh_l0", "weight_hh_l0_reverse"]
-    assert rnn.heads == ("output",)
+    assert rnn.heads == ("output", "words")  # by its shape the Embedding could be a Linear without bias
+    assert "    --head words   if it is a Linear without bias, and no Embedding" in list(found.lines())
     assert {other.name: other.looks_like for other in found.others} == {
         "output": "Linear 10 -> 2",
         "narrow": "Linear 5 -> 2",
@@ -117,3 +120,57 @@ def test_the_real_checkpoints(name, network, radius, head, layout):
     (part,) = found.recurrent
     assert (part.network, part.heads, found.format) == (network, (head,), layout)
     assert part.recurrences[0].spectral_radius == pytest.approx(radius, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pathlib.os.system",
+        "torch.os.system",
+        "types.FunctionType",
+        "pathlib.Path.unlink",
+        "torch.hub.load",
+        "builtins.eval",
+    ],
+)
+def test_no_detour_makes_a_name_honest(name):
+    assert _is_hostile(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("torch.nn.modules.rnn.RNN", "torch.optim.adam.Adam", "collections.defaultdict", "argparse.Namespace"),
+        *("__main__.FlipFlopNet", "sklearn.pipeline.Pipeline", "torch.nn.functional.relu"),
+    ],
+)
+def test_what_honest_checkpoints_name_is_not_hostile(name):
+    assert not _is_hostile(name)
+
+
+def test_a_tensor_that_two_parts_share_is_listed_in_both(tmp_path):
+    rnn, words = nn.RNN(3, 4), nn.Embedding(4, 3)
+    words.weight = rnn.weight_ih_l0
+    torch.save({"rnn": rnn.state_dict(), "words": words.state_dict()}, tmp_path / "net.pt")
+    found = describe_checkpoint(tmp_path / "net.pt")
+    assert [other.name for other in found.others] == ["words"]
+    assert found.recurrent[0].problem == ""
+
+
+def test_a_head_is_offered_where_export_takes_it(tmp_path):
+    linears = {"wide": nn.Linear(4, 2).double(), "plain": nn.Linear(4, 2, bias=False), "narrow": nn.Linear(3, 2)}
+    torch.save({"rnn": nn.RNN(3, 4), **linears}, tmp_path / "net.pt")
+    offered = describe_checkpoint(tmp_path / "net.pt").recurrent[0].heads
+    assert offered == ("plain",)
+    assert load_checkpoint(tmp_path / "net.pt", head="plain").head is not None
+    for name in ("wide", "narrow"):
+        with pytest.raises(SourceError, match="Those that fit: plain"):
+            load_checkpoint(tmp_path / "net.pt", head=name)
+
+
+def test_many_parts_cost_little(tmp_path, monkeypatch):
+    monkeypatch.setattr(description, "MOST_RADII", 2)
+    torch.save({f"part{i}": nn.RNN(2, 3).state_dict() for i in range(4)}, tmp_path / "net.pt")
+    found = describe_checkpoint(tmp_path / "net.pt").recurrent
+    assert [len(part.recurrences) for part in found] == [1, 1, 0, 0]
+    assert "no more spectral radii" in found[3].notes[-1]

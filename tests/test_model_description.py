@@ -50,3 +50,33 @@ def test_a_file_without_recurrence_and_a_damaged_one(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(ArtifactError, match=r"bad.onnx is not a valid ONNX model"):
         describe(tmp_path / "bad.onnx")
+
+
+def operator(folder, R, activation, domain=""):
+    text = f"""<ir_version: 8, opset_import: ["" : 18, "my" : 1]>
+    g (float[2,5,3] x) => (float[2,1,5,4] y)
+    {{ y = {domain}RNN <hidden_size: int = 4, activations: strings = ["{activation}"]> (x, W, R) }}"""
+    model = parser.parse_model(text)
+    for name, array in (("W", np.ones((1, 4, 3), np.float32)), ("R", R)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    (folder / "net.onnx").write_bytes(model.SerializeToString())
+    return describe(folder / "net.onnx")
+
+
+def test_what_has_no_spectral_radius_says_so(tmp_path):
+    diverged = operator(tmp_path, np.full((1, 4, 4), np.nan, np.float32), "Tanh").recurrent[0].recurrences[0]
+    assert (diverged.spectral_radius, diverged.meaning[:13]) == (None, "not to be had")
+    assert operator(tmp_path, np.ones((1, 4, 5), np.float32), "Tanh").recurrent[0].recurrences[0].exact is False
+
+
+def test_nothing_is_said_of_activations_that_are_not_known(tmp_path):
+    R = np.eye(4, dtype=np.float32)[None] * 3
+    assert "not tanh, relu or identity" in operator(tmp_path, R, "Softplus").recurrent[0].recurrences[0].meaning
+    assert "not tanh, relu or identity" in operator(tmp_path, R, "Affine").recurrent[0].recurrences[0].meaning
+
+
+def test_an_operator_of_the_same_name_in_another_domain_is_another(tmp_path):
+    text = """<ir_version: 8, opset_import: ["" : 18, "my" : 1]> g (float[2,3] x) => (float[2,3] y, float[2,3] z)
+    { y = my.RNN (x)  z = my.Scan (x) }"""
+    (tmp_path / "net.onnx").write_bytes(parser.parse_model(text).SerializeToString())
+    assert describe(tmp_path / "net.onnx").recurrent == ()
