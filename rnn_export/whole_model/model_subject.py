@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnn_export.errors import ArtifactError, SourceError
-from rnn_export.module import SingleMatrixRNN, TwoMatrixRNN, from_torch
 from rnn_export.spec import suffix
 from rnn_export.weights import Weights
 from rnn_export.whole_model.dynamic_axes import inputs_of
 from rnn_export.whole_model.model_folder import write_model
+from rnn_export.whole_model.networks import networks_of
 from rnn_export.whole_model.parts import Part, constants_of, instrument
 from rnn_export.whole_model.recognition import ModelCell, cells_of
 from rnn_export.whole_model.sizes import Inputs, tensors
@@ -76,21 +76,6 @@ class ModelSubject:
             folder.mkdir()
             write_model(folder, content)
         return cls(shipped, instrumented, parts, constants, networks, cells, unproved, cases, outputs)
-
-
-def networks_of(model: nn.Module) -> dict[str, Weights]:
-    """The weights of every recurrent network of the model, by its name in ``named_modules``.
-
-    Raises:
-        SourceError: weights that are neither float32 nor float64.
-    """
-    kinds = (nn.RNN, SingleMatrixRNN, TwoMatrixRNN)
-    networks = {name: from_torch(module) for name, module in model.named_modules() if isinstance(module, kinds)}
-    for name, weights in networks.items():
-        if weights.dtype.name not in ("float32", "float64"):
-            hint = "A whole model is exported in float32 or float64: model.float()"
-            raise SourceError(f"{name or 'the model'} is {weights.dtype}", hint)
-    return networks
 
 
 def _cases(truth: Truth, given: Inputs, file: onnx.ModelProto) -> Iterator[ModelCase]:

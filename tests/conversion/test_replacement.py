@@ -331,8 +331,13 @@ def test_training_with_dropout_between_layers_is_refused() -> None:
 
 
 def test_float64_as_the_operator_is_refused() -> None:
-    with pytest.raises(ConversionError, match=r"float32 in ONNX Runtime.*form='scan'"):
+    with pytest.raises(ConversionError, match=r"float32 in ONNX Runtime.*--form scan.*form='scan', or model\.float"):
         export(Model(lambda self, x: self.rnn(x)).double(), (sequence().double(),), TIME)
+
+
+def test_float16_as_the_operator_is_not_sent_to_a_form_that_nothing_verifies() -> None:
+    with pytest.raises(ConversionError, match=r"is torch\.float16\. Use model\.float\(\)$"):
+        export(Model(lambda self, x: self.rnn(x)).half(), (sequence().half(),), TIME)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

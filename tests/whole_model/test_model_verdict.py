@@ -22,8 +22,8 @@ from rnn_export.residual import GATE
 from rnn_export.result import Status
 from rnn_export.whole_model import model_folder
 from rnn_export.whole_model.model_folder import export_model
-from rnn_export.whole_model.model_subject import networks_of
 from rnn_export.whole_model.model_verdict import verify_model
+from rnn_export.whole_model.networks import networks_of
 from rnn_export.whole_model.parts import instrument
 from scripts.zoo import (
     ZOO,
