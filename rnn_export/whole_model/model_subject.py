@@ -17,6 +17,7 @@ from rnn_export.whole_model.model_folder import write_model
 from rnn_export.whole_model.networks import networks_of
 from rnn_export.whole_model.parts import Part, constants_of, instrument
 from rnn_export.whole_model.recognition import ModelCell, cells_of
+from rnn_export.whole_model.repeatability import check_repeatable
 from rnn_export.whole_model.sizes import Inputs, tensors
 from rnn_export.whole_model.truth import Expected, Truth, evaluating
 
@@ -43,6 +44,7 @@ class ModelSubject:
         unproved: the cells that the file need not hold, see ``_need_no_proof``.
         cases: what is run.
         outputs: the names of the file's outputs, in order.
+        is_static: whether the file declares every axis of its inputs as a number.
     """
 
     shipped: Path
@@ -54,6 +56,7 @@ class ModelSubject:
     unproved: frozenset[str]
     cases: list[ModelCase]
     outputs: list[str]
+    is_static: bool
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Any, dynamic_shapes: Any, file: onnx.ModelProto, scratch: Path) -> Self:
@@ -66,6 +69,7 @@ class ModelSubject:
         cells = cells_of(networks)
         with evaluating(model):
             given = inputs_of(model, inputs, dynamic_shapes)
+            check_repeatable(model, given.example)
             truth = Truth(model)
             cases = list(_cases(truth, given, file))
             unproved = _need_no_proof(cells, truth.parameters, truth.without_effect(given.example))
@@ -75,12 +79,22 @@ class ModelSubject:
         for folder, content in ((shipped, file), (instrumented, copy)):
             folder.mkdir()
             write_model(folder, content)
-        return cls(shipped, instrumented, parts, constants, networks, cells, unproved, cases, outputs)
+        return cls(shipped, instrumented, parts, constants, networks, cells, unproved, cases, outputs, _is_static(file))
+
+
+def _inputs_of(file: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Without the constants, which older files list among the inputs."""
+    constants = {tensor.name for tensor in file.graph.initializer}
+    return [value for value in file.graph.input if value.name not in constants]
+
+
+def _is_static(file: onnx.ModelProto) -> bool:
+    types = [value.type.tensor_type for value in _inputs_of(file)]
+    return all(one.HasField("shape") and all(dim.HasField("dim_value") for dim in one.shape.dim) for one in types)
 
 
 def _cases(truth: Truth, given: Inputs, file: onnx.ModelProto) -> Iterator[ModelCase]:
-    constants = {tensor.name for tensor in file.graph.initializer}
-    names = [value.name for value in file.graph.input if value.name not in constants]
+    names = [value.name for value in _inputs_of(file)]
     if len(names) != len(given.axes):
         raise ArtifactError(f"the file has the inputs {', '.join(names)}, but the model gets {len(given.axes)} tensors")
     found, refused = 0, ""

@@ -9,7 +9,8 @@ from pathlib import Path
 from rnn_export.errors import RnnExportError, SourceError
 
 _PACKAGES = {"site-packages", "dist-packages"}
-_NOT_THE_USERS = (f"{sysconfig.get_path('stdlib')}/", f"{Path(__file__).parent.parent}/", "<")
+_GENERATED = ("<frozen ", "<eval_with_key>")  # Python's own import system, and torch's code of captured graphs
+_NOT_THE_USERS = (f"{sysconfig.get_path('stdlib')}/", f"{Path(__file__).parent.parent}/", *_GENERATED)
 
 
 @contextmanager

@@ -108,6 +108,15 @@ def decomposing():
     return Decomposing(), sizes
 
 
+class Noisy(Tagger):
+    def forward(self, ids):
+        return super().forward(ids) + torch.rand(1)
+
+
+def noisy():
+    return Noisy(), sizes
+
+
 def no_sizes():
     return Tagger(), lambda: torch.zeros(5, 3, dtype=torch.int64)
 
@@ -248,6 +257,7 @@ def test_without_trust_nothing_is_imported(project: Path, run: Run) -> None:
         (("mine.models:wide",), 3, r"does not run: RuntimeError: .*Expected 4, got 5$"),
         (("mine.models:branching",), 3, rf"cannot export the model: {place('if logits')}: .*branches.*torch\.where$"),
         (("mine.models:decomposing",), 3, rf"{place('linalg.svd')}: ONNX has no aten\._linalg_svd.*other operators$"),
+        (("mine.models:noisy",), 3, rf"input differ: {place('torch.rand(1)')}: torch's rand is random"),
         (("mine.models:no_sizes",), 3, rf"{place('lambda: torch')}: inputs\(5, 3\).*0 positional.*of \(T, B\)$"),
         (("mine.models:a_dict",), 3, r"must return a tensor or a tuple of the arguments of forward, not dict"),
         (("mine.models:half",), 3, r"rnn is float16\. A whole model is exported in float32 or float64: model\.float"),

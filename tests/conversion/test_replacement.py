@@ -313,7 +313,10 @@ def test_lengths_made_a_list_inside_the_model_are_refused_with_their_line() -> N
 def test_what_torch_itself_freezes_is_refused(layer: type[nn.RNNBase], dynamic: Any) -> None:
     model = Model(lambda self, x: (self.other(x)[0], self.rnn(x)[0]))
     model.other = layer(4, 8)
-    with pytest.raises(ConversionError, match=r"freezes a dynamic size at the example's 5.*nn\.LSTM and nn\.GRU"):
+    line = rf"torch's {layer.__name__} at test_replacement\.py:\d+: `model = .*self\.other.*"
+    with pytest.raises(
+        ConversionError, match=rf"{line} freezes a dynamic size at the example's 5.*nn\.LSTM and nn\.GRU"
+    ):
         export(model, (sequence(),), dynamic)
 
 
