@@ -143,7 +143,7 @@ def write_artifact(
         _write_model(folder, model, constants_of(form, weights, head))
         save_weights(folder / "weights.safetensors", weights, head)
         _write_golden(folder, weights, head, lengths)
-        files = {_relative(file, folder): _sha256(file) for file in _files(folder)}
+        files = {_relative(file, folder): sha256_of(file) for file in _files(folder)}
         (folder / MANIFEST).write_bytes(sealed({**manifest, "files": files}))
 
     place = Path(os.path.realpath(path))  # before the rename: it may be the folder that one stands in
@@ -179,7 +179,7 @@ def _write_golden(folder: Path, weights: Weights, head: Head | None, takes_lengt
         sequences = {"input_0": ("input", x), "output_0": ("output", output)}
         if head is not None:
             read = head_input(head, spec, x, h_0, output, lengths)
-            sequences["output_2"] = ("prediction", read @ head.weight.T.astype(np.float64) + head.bias)
+            sequences["output_2"] = ("prediction", read[:] @ head.weight.T.astype(np.float64) + head.bias)
         if spec.batch_first:
             sequences = {file: (name, array.swapaxes(0, 1)) for file, (name, array) in sequences.items()}
         named = {**sequences, "input_1": ("h_0", h_0), "output_1": ("h_n", h_n)}
@@ -266,7 +266,7 @@ def check_files(path: Path, manifest: Mapping[str, Any]) -> None:
         if name not in expected:
             raise ArtifactError(f"{path} holds {name}, which its manifest does not list", again)
         plain = stat.S_ISREG(found[name].lstat().st_mode)  # a pipe would be waited for, a link followed
-        if not plain or _sha256(found[name]) != expected[name]:
+        if not plain or sha256_of(found[name]) != expected[name]:
             raise ArtifactError(f"{name} in {path} was changed after it was exported", again)
 
 
@@ -281,7 +281,7 @@ def _relative(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from rnn_export.child import Child, Failure
 from rnn_export.execution import prepared
-from rnn_export.forms import EXTERNAL_ABOVE
-from rnn_export.forms._external import held_bytes, move_out
+from rnn_export.forms._external import write_model
 from rnn_export.inspection import constants_of_graph, frozen_length
 from rnn_export.runtimes import RUNTIMES
 
@@ -67,9 +66,7 @@ def probe_axes(model: onnx.ModelProto) -> Iterator[AxisFinding]:
         return
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch, ExitStack() as children:
         folder = Path(scratch)
-        if held_bytes(model) > EXTERNAL_ABOVE:
-            move_out(folder, model)
-        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        write_model(folder, model)
         trial = _Trial(model, inputs, dtypes, folder, children)
         started = time.monotonic()
         for name in names[:MOST_AXES]:

@@ -11,7 +11,7 @@ from rnn_export.oracle import Trajectory, head_input, valid_steps
 from rnn_export.precision import judge_as_asked
 from rnn_export.residual import Residual
 from rnn_export.rounding import ARITHMETICS
-from rnn_export.sequences import stretches
+from rnn_export.sequences import Sequence, stretches
 from rnn_export.spec import NONLINEARITIES
 from rnn_export.weights import Cell, Head, Weights
 
@@ -263,7 +263,7 @@ def _last_step(
 def _judge_head(
     found: _Found,
     head: Head,
-    read: NDArray[np.floating],
+    read: Sequence,
     prediction: NDArray[np.floating],
     asked: str,
     lengths: NDArray[np.integer] | None,

@@ -98,6 +98,32 @@ def run_oracle(
     return Trajectory(layer_input, h_n)
 
 
+class _CellInput:
+    """[x_t, h_(t-1)] (T, B, I+H), joined a stretch of steps at a time; zeros past a sequence's end."""
+
+    def __init__(
+        self, x: Sequence, h_0: NDArray[np.floating], output: NDArray[np.floating], lengths: NDArray[np.integer] | None
+    ) -> None:
+        T, B, H = output.shape
+        self.shape: tuple[int, int, int] = (T, B, x.shape[2] + H)
+        self._x, self._h_0, self._output = x, h_0, output
+        self._inside = valid_steps(T, B, lengths)[..., None]  # (T, B, 1)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, steps: slice, /) -> NDArray[np.floating]:
+        start, stop, stride = steps.indices(len(self))
+        if stride != 1:
+            raise ValueError("only consecutive steps are read")
+        I = self._x.shape[2]  # noqa: E741
+        stretch = np.empty((max(0, stop - start), *self.shape[1:]), self._output.dtype)
+        stretch[..., :I] = self._x[start:stop]
+        stretch[1:, :, I:] = self._output[start : max(start, stop - 1)]
+        stretch[:1, :, I:] = self._output[start - 1] if start else self._h_0[0]
+        return np.where(self._inside[start:stop], stretch, stretch.dtype.type(0))
+
+
 def head_input(
     head: Head,
     spec: RNNSpec,
@@ -105,8 +131,10 @@ def head_input(
     h_0: NDArray[np.floating],
     output: NDArray[np.floating],
     lengths: NDArray[np.integer] | None = None,
-) -> NDArray[np.floating]:
+) -> Sequence:
     """What a head reads: the output (T, B, D*H), or [x_t, h_(t-1)] (T, B, I+H), zeros past a sequence's end.
+
+    The second is joined where it is read, a stretch at a time: a long sequence is never held twice.
 
     Args:
         head: the Linear.
@@ -118,6 +146,4 @@ def head_input(
     """
     if head.weight.shape[1] == spec.num_directions * spec.hidden_size:
         return output
-    before = np.concatenate([h_0.astype(output.dtype), output])[: len(x)]
-    step = np.concatenate([x.astype(output.dtype), before], axis=2)
-    return np.where(valid_steps(len(x), x.shape[1], lengths)[..., None], step, output.dtype.type(0))
+    return _CellInput(x, h_0, output, lengths)

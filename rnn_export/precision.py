@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rnn_export.residual import GATE, Residual, step_residual
 from rnn_export.rounding import ARITHMETICS, FLOAT32, Arithmetic, Array
-from rnn_export.sequences import stretches
+from rnn_export.sequences import Sequence, stretches
 from rnn_export.weights import Cell
 
 PRODUCTS = ("TF32", "bfloat16")  # computed by hardware whose accumulator differs from ours
@@ -61,7 +61,7 @@ TF32 = (Arithmetic(operand=_NEAREST, weight=_NEAREST), Arithmetic(operand=_TRUNC
 def judge_as_asked(
     asked: str,
     cell: Cell,
-    x: NDArray[np.floating],
+    x: Sequence,
     h_0: NDArray[np.floating],
     y: NDArray[np.floating],
     *,
@@ -117,7 +117,7 @@ def hypotheses(y: NDArray[np.floating]) -> Iterator[tuple[str, Arithmetic]]:
 def name_precision(
     plain: Residual,
     cell: Cell,
-    x: NDArray[np.floating],
+    x: Sequence,
     h_0: NDArray[np.floating],
     y: NDArray[np.floating],
     *,

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from rnn_export.appeal import judge_again
 from rnn_export.oracle import activation, valid_steps
 from rnn_export.rounding import FLOAT32, Arithmetic, Array, Chunk, Terms
+from rnn_export.sequences import Sequence
 from rnn_export.weights import Cell
 
 GATE = 4.0  # of 255,690 correct runs none kept a q above 2.0 after the appeal; up to 4 there is none
@@ -79,7 +80,7 @@ class Residual:
 
 def step_residual(
     cell: Cell,
-    x: NDArray[np.floating],
+    x: Sequence,
     h_0: NDArray[np.floating],
     y: NDArray[np.floating],
     *,
@@ -114,7 +115,7 @@ def step_residual(
 
 
 def _chunks(
-    x: NDArray[np.floating],
+    x: Sequence,
     h_0: NDArray[np.floating],
     y: NDArray[np.floating],
     inside: NDArray[np.bool_],

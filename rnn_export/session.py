@@ -20,7 +20,7 @@ from rnn_export.subject import Subject
 Array = NDArray[np.floating]
 COPIES = 8  # of the weights: the file, the parsed model, prepacked weights, twice with the instrumented copy; torch
 # keeps every step's state as a tensor of its own, which for narrow states is as many copies of the data
-_SHIPPED, _INSTRUMENTED = 1, 2  # the numbers of the prepared networks; the canary is 0
+SHIPPED, INSTRUMENTED = 1, 2  # the numbers of the prepared networks; the canary is 0
 
 
 class Wrong(Exception):  # noqa: N818
@@ -115,7 +115,7 @@ class Session:
         if signature.lengths is not None and lengths is not None:
             feed[signature.lengths] = lengths
         feed = {name: np.ascontiguousarray(array) for name, array in feed.items()}
-        raw = self._run(_SHIPPED, feed)
+        raw = self._run(SHIPPED, feed)
         self._check_shapes(raw, x, h_0)
         output = raw[signature.output]
         output = output.swapaxes(0, 1) if signature.batch_first else output
@@ -158,7 +158,7 @@ class Session:
     def _from_instrumented(self, feed: Mapping[str, Any], shipped: Array) -> tuple[list[Array], bool] | None:
         """None where the runtime does not show what the copy asks it to show."""
         try:
-            copy = self._run(_INSTRUMENTED, feed)
+            copy = self._run(INSTRUMENTED, feed)
         except Failure:
             if not self.dead:
                 return None

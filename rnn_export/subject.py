@@ -12,8 +12,8 @@ from rnn_export.artifact import MANIFEST, Artifact
 from rnn_export.cases import Case, case_from_file, default_cases
 from rnn_export.checkpoint import save_weights
 from rnn_export.errors import ArtifactError
-from rnn_export.forms import EXTERNAL_ABOVE, FORMS
-from rnn_export.forms._external import DATA, held_bytes, move_out
+from rnn_export.forms import FORMS
+from rnn_export.forms._external import lending_data, write_model
 from rnn_export.inspection import (
     LayerOutput,
     Signature,
@@ -67,19 +67,10 @@ class Subject:
 
     @contextmanager
     def showing_layers(self) -> Iterator[Path]:
-        """The folder of the instrumented copy, with the weights that lie beside the model lent to it meanwhile.
-
-        One copy of them is enough; a link would do for none of those who check where such weights lie.
-        """
+        """The folder of the instrumented copy, with the weights that lie beside the model lent to it meanwhile."""
         assert self.instrumented is not None
-        own, lent = self.folder / DATA, self.instrumented / DATA
-        if own.exists():
-            own.rename(lent)
-        try:
+        with lending_data(self.folder, self.instrumented):
             yield self.instrumented
-        finally:
-            if lent.exists():
-                lent.rename(own)
 
 
 @dataclass(frozen=True)
@@ -130,9 +121,7 @@ def subject_of_model(
     staged = scratch / "model"
     staged.mkdir()
     # In files of our own, whatever it was: torch writes small weights beside the model, and ONNX Runtime follows links.
-    if held_bytes(model) > EXTERNAL_ABOVE:
-        move_out(staged, model)
-    (staged / "model.onnx").write_bytes(model.SerializeToString())
+    write_model(staged, model)
     save_weights(staged / "weights.safetensors", weights, head)
     held = recognise_weights(model, weights, staged)
     status, code = (Status.PASS, "") if held else (Status.DIVERGENCE, "weights-unknown")

@@ -368,13 +368,13 @@ class TestDamage:
     def test_a_folder_that_is_replaced_while_it_is_read_is_no_accident(self, artifact, monkeypatch):
         from rnn_export import artifact as module
 
-        real = module._sha256
+        real = module.sha256_of
 
         def remove_and_read(file: Path) -> str:
             shutil.rmtree(artifact, ignore_errors=True)
             return real(file)
 
-        monkeypatch.setattr(module, "_sha256", remove_and_read)
+        monkeypatch.setattr(module, "sha256_of", remove_and_read)
         with pytest.raises(ArtifactError):
             Artifact.load(artifact)
 

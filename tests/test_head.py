@@ -1,5 +1,6 @@
 """A head goes into the file, and the verdict judges it too."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,12 @@ from rnn_export import export, verify
 from rnn_export.checkpoint import load_checkpoint
 from rnn_export.errors import SourceError
 from rnn_export.execution import execute
-from rnn_export.oracle import run_oracle
+from rnn_export.judgement import _Found, _judge_head
+from rnn_export.oracle import head_input, run_oracle, valid_steps
+from rnn_export.precision import judge_as_asked
 from rnn_export.runtimes import RUNTIMES
+from rnn_export.spec import RNNSpec
+from rnn_export.weights import Head
 
 MODELS = Path(__file__).parent.parent / "models"
 ROWS = MODELS / "digits-rows.safetensors"
@@ -90,6 +95,44 @@ def test_a_head_that_reads_the_new_state_where_the_old_one_is_meant_is_found(tmp
     against = load_checkpoint(tmp_path / "cell.pt", head="i2o")
     report = verify(tmp_path / "changed.onnx", against=against, runtimes=["onnxruntime-cpu"])
     assert any(row.code == "step-residual" and "the head" in row.detail for row in report.results)
+
+
+@pytest.mark.parametrize("lengths", [None, np.array([7, 1, 4])], ids=["whole", "lengths"])
+def test_what_a_head_reads_is_the_same_in_any_stretches(lengths):
+    rng = np.random.default_rng(0)
+    x, h_0, output = (rng.standard_normal(shape).astype(np.float32) for shape in ((7, 3, 4), (1, 3, 5), (7, 3, 5)))
+    x[4:, 2] = np.nan
+    head = Head(np.zeros((2, 9), np.float32), np.zeros(2, np.float32))
+    read = head_input(head, RNNSpec(4, 5), x, h_0, output, lengths)
+    expected = np.concatenate([x, np.concatenate([h_0, output[:-1]])], axis=2)
+    expected = np.where(valid_steps(7, 3, lengths)[..., None], expected, np.float32(0))
+    assert read.shape == expected.shape
+    for steps in (slice(None), slice(0, 1), slice(0, 3), slice(3, 7), slice(6, 9), slice(2, 2)):
+        np.testing.assert_array_equal(read[steps], expected[steps])
+    assert read[:].dtype == np.float32
+    assert head_input(head, RNNSpec(4, 5), x[:0], h_0, output[:0])[:].shape == (0, 3, 9)
+
+
+def test_a_head_over_a_long_sequence_is_judged_in_little_memory():
+    """What it reads takes 52 MB, and is never there as a whole."""
+    T, width = 100_000, 64
+    rng = np.random.default_rng(0)
+    head = Head(rng.standard_normal((1, 2 * width), np.float32) / 8, np.zeros(1, np.float32))
+    x, output = (rng.standard_normal((T, 1, width), np.float32) for _ in range(2))
+    h_0 = np.zeros((1, 1, width), np.float32)
+    read = np.concatenate([x, np.concatenate([h_0, output[:-1]])], axis=2)
+    prediction = read @ head.weight.T
+    expected = judge_as_asked("float32", head.as_cell(), read, np.zeros((1, 0), np.float32), prediction)[0]
+    size = read.nbytes
+    del read
+    found = _Found()
+    tracemalloc.start()
+    try:
+        _judge_head(found, head, head_input(head, RNNSpec(width, width), x, h_0, output), prediction, "float32", None)
+        assert tracemalloc.get_traced_memory()[1] < size / 2
+    finally:
+        tracemalloc.stop()
+    assert (found.worst, found.judged, found.code) == (expected.max_q, T, "")
 
 
 @pytest.mark.parametrize(

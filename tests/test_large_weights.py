@@ -10,12 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 
-from rnn_export import forms, inspection, oracle, subject, weights
+from rnn_export import forms, inspection, oracle, weights
 from rnn_export.artifact import Artifact, sealed
 from rnn_export.blocks import Joined
 from rnn_export.checkpoint import Checkpoint, load_checkpoint
 from rnn_export.errors import ArtifactError, UsageError
-from rnn_export.forms import constants_of, draw
+from rnn_export.forms import _external, constants_of, draw
 from rnn_export.forms._external import ALIGNMENT, DATA, declared, read_in_place
 from rnn_export.inspection import load_model, recognise_weights, weight_tensors
 from rnn_export.module import SingleMatrixRNN
@@ -40,7 +40,7 @@ SPECS = [
 @pytest.fixture
 def no_room(monkeypatch):
     """Not one weight has room in the model."""
-    for module in (forms, inspection, subject):
+    for module in (forms, _external, inspection):
         monkeypatch.setattr(module, "EXTERNAL_ABOVE", 0)
 
 
@@ -228,7 +228,7 @@ class TestVerification:
         drawn = Weights.random(RNNSpec(100, 200), 0)
         options = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0} if beside else {}
         onnx.save_model(draw("scan", drawn, 18), tmp_path / "theirs.onnx", **options)
-        for module in (inspection, subject):
+        for module in (_external, inspection):
             monkeypatch.setattr(module, "EXTERNAL_ABOVE", 0)
         (tmp_path / "scratch").mkdir()
         staged = subject_of_model(tmp_path / "theirs.onnx", drawn, tmp_path / "scratch")

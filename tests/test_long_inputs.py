@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from rnn_export.pipeline import export
 from tests.peaks import MIB, peak_of
@@ -10,10 +12,13 @@ H = 64
 
 
 @pytest.mark.slow
-def test_a_million_steps_take_their_input_their_output_and_256_mib(tmp_path):
-    """Above what the same command takes on ten steps."""
+@pytest.mark.parametrize("head", [None, "i2o"])
+def test_a_million_steps_take_their_input_their_output_and_256_mib(tmp_path, head):
+    """Above what the same command takes on ten steps; a head that reads cat(x, h) takes no more."""
     generator = np.random.default_rng(0)
-    artifact = export(f"rnn:{H},{H}", tmp_path / "out").path
+    torch.save({"i2h": nn.Linear(2 * H, H), "i2o": nn.Linear(2 * H, 1)}, tmp_path / "cell.pt")
+    source = tmp_path / "cell.pt" if head else f"rnn:{H},{H}"
+    artifact = export(source, tmp_path / "out", head=head, nonlinearity="tanh" if head else None).path
     peaks = []
     for T in (10, 1_000_000):
         x = generator.standard_normal((T, 1, H), np.float32)

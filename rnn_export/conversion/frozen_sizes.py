@@ -23,6 +23,8 @@ _TORCH, _OURS = f"{Path(torch.__file__).parent}/", f"{Path(__file__).parent.pare
 # Beyond these, torch works on the captured graph, and the next line of the user is the call of the exporter itself.
 _EXPORTER = ("export/_trace.py", "export/exported_program.py", "onnx/", "_dynamo/symbolic_convert.py")
 
+_GENERATED = ("<frozen ", "<eval_with_key>")  # Python's own import system, and torch's code of captured graphs
+
 
 @dataclass(frozen=True)
 class Place:
@@ -40,7 +42,8 @@ class Place:
     layer: str = ""
 
     def __str__(self) -> str:
-        return f"{Path(self.file).name}:{self.line}: `{linecache.getline(self.file, self.line).strip()}`"
+        text = linecache.getline(self.file, self.line).strip()  # empty for what was typed into a plain shell
+        return f"{Path(self.file).name}:{self.line}" + (f": `{text}`" if text else "")
 
 
 class FrozenSizes:
@@ -63,7 +66,7 @@ class FrozenSizes:
         place = _users_place()
         if place is not None:
             raise _refusal(place, int(node.hint))
-        if node.expr.is_Symbol:  # what torch computes of a size, such as a number of chunks, may be the same for all
+        if not node.shape_env.bound_sympy(node.expr).is_singleton():  # else it is the same for all sizes
             self._in_torch = int(node.hint)
 
     def see_cell(self, x: Tensor) -> None:
@@ -112,10 +115,19 @@ def _users_place() -> Place | None:
                 return None
             if file.endswith("nn/modules/rnn.py"):
                 layer = type(frame.f_locals.get("self")).__name__
-        elif not file.startswith((_OURS, "<")):
+        elif not (file.startswith((_OURS, *_GENERATED)) or _belongs_to_torch(frame)):
             return Place(file, frame.f_lineno, _cells_of(frame.f_locals.get("self")), layer)
         frame = frame.f_back
     return None
+
+
+def _belongs_to_torch(frame: FrameType) -> bool:
+    """Whether code without a file was generated for a module of torch's, such as the ``__init__`` of a dataclass.
+
+    What a user types into a shell or a notebook, or passes to ``exec``, has no file either.
+    """
+    module = str(frame.f_globals.get("__name__", ""))
+    return frame.f_code.co_filename.startswith("<") and module.partition(".")[0] in ("torch", "rnn_export")
 
 
 def _cells_of(module: object) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from onnx import TensorProto, external_data_helper, helper
 
 from rnn_export.blocks import blocks
 from rnn_export.errors import ArtifactError
+from rnn_export.forms import EXTERNAL_ABOVE
 from rnn_export.forms._tidy import graphs
 
 DATA = "model.onnx.data"
@@ -56,7 +58,14 @@ def held_bytes(model: onnx.ModelProto) -> int:
     return sum(len(tensor.raw_data) for tensor in _initializers(model))
 
 
-def move_out(folder: Path, model: onnx.ModelProto) -> None:
+def write_model(folder: Path, model: onnx.ModelProto) -> None:
+    """Into ``model.onnx``; what one file could not hold is moved out of the model in memory and lies beside it."""
+    if held_bytes(model) > EXTERNAL_ABOVE:
+        _move_out(folder, model)
+    (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _move_out(folder: Path, model: onnx.ModelProto) -> None:
     """Move the numbers of a model in memory to its data file; what is small stays."""
     position = 0
     with (folder / DATA).open("wb") as stream:
@@ -66,6 +75,22 @@ def move_out(folder: Path, model: onnx.ModelProto) -> None:
                 stream.write(tensor.raw_data)
                 position = _place(tensor, position, len(tensor.raw_data))
                 tensor.ClearField("raw_data")
+
+
+@contextmanager
+def lending_data(owner: Path, borrower: Path) -> Iterator[None]:
+    """The data file of the folder ``owner``, where it has one, lies in the folder ``borrower`` meanwhile.
+
+    One copy of large weights is enough; a link would do for none of those who check where such weights lie.
+    """
+    own, lent = owner / DATA, borrower / DATA
+    if own.exists():
+        own.rename(lent)
+    try:
+        yield
+    finally:
+        if lent.exists():
+            lent.rename(own)
 
 
 def read_in_place(tensor: TensorProto, folder: Path) -> NDArray[Any]:

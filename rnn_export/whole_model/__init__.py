@@ -8,8 +8,9 @@ networks        the recurrent networks that a model holds
 exporter        torch's exporter, and what it raises in one line
 model_folder    the folder with model.onnx and its manifest: export_model()
 truth           what the model computes, in its own type and in float64
-parts           the recurrent parts of the file: shown in an instrumented copy, judged by their steps
-recognition     which layer of the model a part is
+comparison      the outputs of the file held against both
+recurrent_nodes of the file: shown in an instrumented copy, judged by their steps
+recognition     which layer of the model a node is
 repeatability   whether the model answers one input twice alike
 model_subject   what is verified: the file, its instrumented copy, and the cases
 model_verdict   every case run and judged: verify_model()

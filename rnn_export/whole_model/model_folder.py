@@ -1,6 +1,5 @@
 """A whole model as a folder: ``model.onnx``, exported with ``exporting()``, and a manifest."""
 
-import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -9,11 +8,19 @@ from typing import Any
 import onnx
 from torch import nn
 
-from rnn_export.artifact import MANIFEST, SCHEMA, WHOLE_MODEL, check_files, is_artifact, read_manifest, sealed
+from rnn_export.artifact import (
+    MANIFEST,
+    SCHEMA,
+    WHOLE_MODEL,
+    check_files,
+    is_artifact,
+    read_manifest,
+    sealed,
+    sha256_of,
+)
 from rnn_export.errors import ArtifactError
 from rnn_export.folder import replace_folder
-from rnn_export.forms import EXTERNAL_ABOVE
-from rnn_export.forms._external import held_bytes, move_out
+from rnn_export.forms._external import write_model
 from rnn_export.forms._tidy import tidy
 from rnn_export.whole_model.dynamic_axes import inputs_of
 from rnn_export.whole_model.exporter import exported
@@ -67,23 +74,11 @@ def export_model(
     def fill(folder: Path) -> None:
         write_model(folder, file)
         onnx.checker.check_model(str(folder / "model.onnx"))
-        files = {one.name: _sha256(one) for one in folder.iterdir()}
+        files = {one.name: sha256_of(one) for one in folder.iterdir()}
         (folder / MANIFEST).write_bytes(sealed({**manifest, "files": files}))
 
     replace_folder(Path(output), fill, is_artifact)
     return Path(output) / "model.onnx"
-
-
-def write_model(folder: Path, model: onnx.ModelProto) -> None:
-    """Into one file, or with the large weights beside it where one message could not hold them; it is used up."""
-    if held_bytes(model) > EXTERNAL_ABOVE:
-        move_out(folder, model)
-    (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def model_file(path: Path) -> tuple[Path, str | None]:

@@ -1,6 +1,7 @@
 """What is verified of a whole model: its file, what both should compute, and inputs of other sizes."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,13 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnn_export.errors import ArtifactError, SourceError
+from rnn_export.forms._external import lending_data, write_model
 from rnn_export.spec import suffix
 from rnn_export.weights import Weights
 from rnn_export.whole_model.dynamic_axes import inputs_of
-from rnn_export.whole_model.model_folder import write_model
 from rnn_export.whole_model.networks import networks_of
-from rnn_export.whole_model.parts import Part, constants_of, instrument
 from rnn_export.whole_model.recognition import ModelCell, cells_of
+from rnn_export.whole_model.recurrent_nodes import RecurrentNode, initializers_of, show_nodes
 from rnn_export.whole_model.repeatability import check_repeatable
 from rnn_export.whole_model.sizes import Inputs, tensors
 from rnn_export.whole_model.truth import Expected, Truth, evaluating
@@ -36,8 +37,8 @@ class ModelSubject:
     """The file and its instrumented copy, and what both should compute.
 
     Attributes:
-        shipped, instrumented: folders with model.onnx, where nobody else writes.
-        parts: the recurrent parts of the instrumented copy.
+        shipped, instrumented: folders with model.onnx, where nobody else writes; see ``showing_nodes``.
+        nodes: the recurrent nodes of the instrumented copy.
         constants: the values that no run puts out.
         networks: the torch model's recurrent networks by name.
         cells: the cells of all of them by name.
@@ -49,7 +50,7 @@ class ModelSubject:
 
     shipped: Path
     instrumented: Path
-    parts: list[Part]
+    nodes: list[RecurrentNode]
     constants: Mapping[str, NDArray[Any]]
     networks: Mapping[str, Weights]
     cells: Mapping[str, ModelCell]
@@ -73,13 +74,20 @@ class ModelSubject:
             truth = Truth(model)
             cases = list(_cases(truth, given, file))
             unproved = _need_no_proof(cells, truth.parameters, truth.without_effect(given.example))
-        copy, parts = instrument(file)
-        constants, outputs = constants_of(copy), [value.name for value in file.graph.output]
         shipped, instrumented = scratch / "shipped", scratch / "instrumented"
-        for folder, content in ((shipped, file), (instrumented, copy)):
+        for folder in (shipped, instrumented):
             folder.mkdir()
-            write_model(folder, content)
-        return cls(shipped, instrumented, parts, constants, networks, cells, unproved, cases, outputs, _is_static(file))
+        write_model(shipped, file)  # first of all: what is large lies beside it, and no message must hold it again
+        copy, nodes = show_nodes(file)
+        write_model(instrumented, copy)
+        constants, outputs = initializers_of(copy, shipped), [value.name for value in file.graph.output]
+        return cls(shipped, instrumented, nodes, constants, networks, cells, unproved, cases, outputs, _is_static(file))
+
+    @contextmanager
+    def showing_nodes(self) -> Iterator[Path]:
+        """The folder of the instrumented copy, with the weights that lie beside the file lent to it meanwhile."""
+        with lending_data(self.shipped, self.instrumented):
+            yield self.instrumented
 
 
 def _inputs_of(file: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -6,7 +6,7 @@ model itself in float64 and in units of torch's own float32 error.
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,20 @@ from rnn_export.judgement import Judgement
 from rnn_export.report import Report
 from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import RUNTIMES, Runtime
-from rnn_export.session import COPIES
+from rnn_export.session import COPIES, INSTRUMENTED, SHIPPED
+from rnn_export.verification import Progress
+from rnn_export.whole_model.comparison import compare
 from rnn_export.whole_model.dynamic_axes import inputs_of
 from rnn_export.whole_model.factory import Made
 from rnn_export.whole_model.model_folder import export_model, model_file
 from rnn_export.whole_model.model_subject import ModelCase, ModelSubject
-from rnn_export.whole_model.parts import judge_part
 from rnn_export.whole_model.recognition import recognise, same_cell
+from rnn_export.whole_model.recurrent_nodes import judge_node
 from rnn_export.whole_model.repeatability import check_repeatable
-from rnn_export.whole_model.truth import compare, evaluating
+from rnn_export.whole_model.truth import evaluating
 
-Progress = Callable[[str, int, int], None]  # (runtime, cases done, cases in all)
 DEFAULT_RUNTIMES = ("onnxruntime-cpu",)
 _STATIC = "every axis of this file is fixed: give dynamic_shapes to torch.onnx.export"
-_SHIPPED, _INSTRUMENTED = 1, 2  # the numbers of the prepared networks; the canary is 0
 
 
 def export_and_verify(
@@ -126,7 +126,7 @@ class _Run:
         self.version = ""
         self.case = ""
         self.rows: list[Result] = []
-        self.shown = False  # whether the instrumented copy has shown any part
+        self.shown = False  # whether the instrumented copy has shown any node
         self.recognised: set[str] = set()
 
     def rows_of_all_cases(self, timeout: float) -> list[Result]:
@@ -137,10 +137,10 @@ class _Run:
                 if self.subject.is_static:
                     self._add("", Judgement("fixed-axes", _STATIC))
                     return self.rows
-                shows_parts = self._prepare_instrumented(child)
+                shows_nodes = self._prepare_instrumented(child)
                 for done, case in enumerate(self.subject.cases, 1):
                     self.case = case.name
-                    self._run(child, case, shows_parts)
+                    self._run(child, case, shows_nodes)
                     if self.progress is not None:
                         self.progress(self.runtime.name, done, len(self.subject.cases))
         except Failure as failure:
@@ -151,7 +151,8 @@ class _Run:
 
     def _prepare_instrumented(self, child: Child) -> bool:
         try:
-            child.prepare(self.subject.instrumented)
+            with self.subject.showing_nodes() as folder:
+                child.prepare(folder)
         except Failure as failure:
             if not child.alive:
                 raise
@@ -159,33 +160,33 @@ class _Run:
             return False
         return True
 
-    def _run(self, child: Child, case: ModelCase, shows_parts: bool) -> None:
+    def _run(self, child: Child, case: ModelCase, shows_nodes: bool) -> None:
         try:
-            outputs = child.run(_SHIPPED, case.feed)
+            outputs = child.run(SHIPPED, case.feed)
             judgement, ratio = compare([outputs[name] for name in self.subject.outputs], case.expected)
             self._add(case.name, judgement, ratio)
-            if not shows_parts or judgement.code in ("wrong-shape", "missing-output"):
+            if not shows_nodes or judgement.code in ("wrong-shape", "missing-output"):
                 return
-            shown = child.run(_INSTRUMENTED, case.feed)
+            shown = child.run(INSTRUMENTED, case.feed)
         except Failure as failure:
             if not child.alive:
                 raise
             self._failed(failure)
             return
         if all(np.array_equal(outputs[name], shown[name], equal_nan=True) for name in self.subject.outputs):
-            self._judge_parts(case, {**self.subject.constants, **case.feed, **shown})
+            self._judge_nodes(case, {**self.subject.constants, **case.feed, **shown})
         else:
             detail = "the instrumented copy computes other bits than the file: its parts prove nothing"
             self._add(f"{case.name}, recurrent parts", Judgement("not-judged", detail))
 
-    def _judge_parts(self, case: ModelCase, values: Mapping[str, NDArray[Any]]) -> None:
+    def _judge_nodes(self, case: ModelCase, values: Mapping[str, NDArray[Any]]) -> None:
         self.shown = True
         uses: Counter[str] = Counter()
-        for part in self.subject.parts:
-            names = recognise(part, values, self.subject.cells)
+        for node in self.subject.nodes:
+            names = recognise(node, values, self.subject.cells)
             self.recognised |= set(names)
             cells = [self.subject.cells[name].cell for name in names]
-            for name, judgement in zip(names, judge_part(part, values, cells, self.runtime.precision), strict=True):
+            for name, judgement in zip(names, judge_node(node, values, cells, self.runtime.precision), strict=True):
                 uses[name] += 1
                 again = f" (use {uses[name]})" if uses[name] > 1 else ""
                 self._add(f"{case.name}, {name}{again}", judgement)

@@ -1,4 +1,4 @@
-"""Which layer of the torch model a recurrent part of the file is: its weights say so, bit for bit."""
+"""Which layer of the torch model a recurrent node of the file is: its weights say so, bit for bit."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_export.weights import Cell, Weights
-from rnn_export.whole_model.parts import Arrays, Part
+from rnn_export.whole_model.recurrent_nodes import Arrays, RecurrentNode
 
 
 class ModelCell(NamedTuple):
@@ -32,17 +32,17 @@ def cells_of(networks: Mapping[str, Weights]) -> dict[str, ModelCell]:
     return found
 
 
-def recognise(part: Part, values: Arrays, cells: Mapping[str, ModelCell]) -> list[str]:
-    """The names of the cells whose weights the part holds, bit for bit: per direction of an RNN, one of a Scan.
+def recognise(node: RecurrentNode, values: Arrays, cells: Mapping[str, ModelCell]) -> list[str]:
+    """The names of the cells whose weights the node holds, bit for bit: per direction of an RNN, one of a Scan.
 
     Args:
-        part: of the instrumented copy.
+        node: of the instrumented copy.
         values: what a run put out, what went in, and the constants.
         cells: of the torch model.
     """
-    held = [values[name] for name in part.weights if name in values]
+    held = [values[name] for name in node.weights if name in values]
     for name, place in cells.items():
-        if part.operator == "Scan":
+        if node.operator == "Scan":
             if any(_holds(held, weights) for weights in _scan_weights(place)):
                 return [name]
         elif place.direction == 0:

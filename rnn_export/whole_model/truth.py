@@ -1,19 +1,17 @@
-"""A whole model's outputs: torch's own in float32, the truth in float64, and how far a runtime is from it."""
+"""A whole model's outputs: torch's own in float32, and the truth in float64."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils import _pytree as pytree
 
 from rnn_export.errors import SourceError
-from rnn_export.judgement import RATIO_GATE, Judgement
 from rnn_export.whole_model.sizes import tensors
 
 Array = NDArray[Any]
@@ -105,33 +103,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def compare(found: Sequence[Array], expected: Expected) -> tuple[Judgement, float | None]:
-    """Every output judged: shape and type, integers exactly, floats by the largest ratio to torch's own error."""
-    if len(found) != len(expected.own):
-        detail = f"the file has {len(found)} outputs, the model {len(expected.own)}"
-        return Judgement("missing-output", detail), None
-    max_abs, ratio = 0.0, 0.0
-    for number, (ours, own, truth) in enumerate(zip(found, expected.own, expected.truth, strict=True)):
-        if ours.shape != own.shape or ours.dtype != own.dtype:
-            said = f"{ours.dtype}{list(ours.shape)}, not {own.dtype}{list(own.shape)}"
-            return Judgement("wrong-shape", f"output {number} is {said}"), None
-        if not np.issubdtype(own.dtype, np.floating):
-            # Where rounding decides, as between two equal logits, torch and its float64 may differ.
-            if not (np.array_equal(ours, own) or np.array_equal(ours, truth)):
-                wrong = int((ours != truth).sum())
-                return Judgement("end-to-end", f"output {number} differs in {wrong} of {truth.size} integers"), None
-            continue
-        error, torchs = _distance(ours, truth), _distance(own, truth)
-        finite = np.abs(truth[np.isfinite(truth)])
-        floor = max(torchs, float(np.finfo(own.dtype).eps) / 2 * float(finite.max(initial=0.0)))
-        max_abs = max(max_abs, error)
-        ratio = max(ratio, error / floor if floor > 0 else (0.0 if error == 0 else np.inf))
-    if not ratio <= RATIO_GATE:
-        detail = f"{ratio:.3g} times torch's own error against float64"
-        return Judgement("end-to-end", detail, max_abs=max_abs), ratio
-    return Judgement(max_abs=max_abs), ratio
-
-
 def _arrays(outputs: Any) -> list[Array]:
     return [tensor.detach().cpu().numpy() for tensor in tensors(outputs)]
 
@@ -142,11 +113,3 @@ def _widened(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
     widened: tuple[Any, ...] = pytree.tree_map(wide, inputs)
     return widened
-
-
-def _distance(found: Array, truth: Array) -> float:
-    """The largest absolute error; inf where one is NaN or infinite and the other is not."""
-    same = (found == truth) | (np.isnan(found) & np.isnan(truth))
-    with np.errstate(invalid="ignore"):
-        error = np.where(same, 0.0, np.abs(found.astype(np.float64) - truth))
-    return float(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(initial=0.0))

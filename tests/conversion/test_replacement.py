@@ -4,6 +4,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.sym_node import SymNode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 import rnn_export
+from rnn_export.conversion.frozen_sizes import FrozenSizes
 from rnn_export.errors import ConversionError, UsageError
 
 T, B = 5, 3
@@ -256,6 +260,33 @@ def test_a_loop_over_time_is_refused_with_its_line(loop: Callable[..., Any], dyn
     line = line_of(ranged if loop is after_stride else loop, LOOPS[loop])
     with pytest.raises(ConversionError, match=rf"test_replacement.py:{line}: .*cell \(RNNCell\) per step.*over_time"):
         export(Model(loop), (sequence(),), dynamic)
+
+
+@pytest.mark.parametrize("file", ["<stdin>", "<string>", "<ipython-input-1>"])
+@both_dynamic
+def test_code_that_is_in_no_file_is_the_users_too(file: str, dynamic: Any) -> None:
+    source = (
+        "def body(self, x):\n    h = x[0]\n    for t in range(x.shape[0] // 2):\n        h = h + x[t]\n    return h"
+    )
+    made: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(source, file, "exec"), made)  # noqa: S102 - a shell does just this
+    with pytest.raises(ConversionError, match=f"^{file}:3 makes a dynamic size the example's 2"):
+        export(Model(made["body"]), (sequence(),), dynamic)
+
+
+def test_a_number_that_torch_computes_of_a_size_is_refused_unless_it_is_the_same_for_all() -> None:
+    steps = FakeTensorMode(shape_env=ShapeEnv()).from_tensor(torch.zeros(6, 3)).shape[0]
+    in_the_exporter = compile("see_number(size.node)", f"{Path(torch.__file__).parent}/onnx/made.py", "eval")
+
+    def seen(size: Any) -> FrozenSizes:
+        sizes = FrozenSizes()
+        eval(in_the_exporter, {"see_number": sizes.see_number, "size": size})  # noqa: S307
+        return sizes
+
+    seen(torch.sym_min(steps, 2)).check()  # a dynamic size is at least 2
+    for size in (steps, steps // 2, steps - 1):
+        with pytest.raises(ConversionError, match="torch itself freezes a dynamic size"):
+            seen(size).check()
 
 
 @both_dynamic

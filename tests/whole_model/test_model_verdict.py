@@ -3,12 +3,14 @@
 import copy
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
@@ -16,15 +18,16 @@ from torch import Tensor, nn
 
 import rnn_export
 from rnn_export.errors import ArtifactError, SourceError, UsageError
+from rnn_export.forms import _external
 from rnn_export.forms.module import quiet
 from rnn_export.report import Report
 from rnn_export.residual import GATE
 from rnn_export.result import Status
-from rnn_export.whole_model import model_folder
 from rnn_export.whole_model.model_folder import export_model
+from rnn_export.whole_model.model_subject import ModelSubject
 from rnn_export.whole_model.model_verdict import verify_model
 from rnn_export.whole_model.networks import networks_of
-from rnn_export.whole_model.parts import instrument
+from rnn_export.whole_model.recurrent_nodes import show_nodes
 from rnn_export.whole_model.repeatability import check_repeatable
 from scripts.zoo import (
     ZOO,
@@ -206,8 +209,8 @@ def test_a_fault_outside_leaves_the_recurrent_parts_proved(right, tmp_path: Path
 def test_the_instrumented_copy_is_the_same_network(right) -> None:
     _, _, folder = right(PackedTagger)
     file = onnx.load(folder / "model.onnx")
-    instrumented, parts = instrument(file)
-    assert [part.operator for part in parts] == ["RNN", "RNN"]
+    instrumented, nodes = show_nodes(file)
+    assert [node.operator for node in nodes] == ["RNN", "RNN"]
     assert list(instrumented.graph.output)[: len(file.graph.output)] == list(file.graph.output)
     del instrumented.graph.output[len(file.graph.output) :]
     assert len(instrumented.graph.node) == len(file.graph.node)
@@ -324,9 +327,16 @@ def test_weights_that_are_computed_from_others(tmp_path: Path) -> None:
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.RNN(6, 8), "weight_hh_l0"))
     export_model(model, features, tmp_path / "out")
     assert verify_model(model, features, tmp_path / "out").exit_code == 0
-    model(*features(5, 3))[0].sum().backward()  # torch itself cannot copy such a model from now on
+    model(*features(5, 3))[0].sum().backward()  # torch cannot copy such a model until it has run without gradients
+    assert verify_model(model, features, tmp_path / "out").exit_code == 0
+
+
+def test_a_model_that_torch_cannot_copy_is_refused(right) -> None:
+    _, inputs, folder = right(PooledClassifier)
+    model = PooledClassifier()
+    model.kept = model.out.weight * 2  # no leaf of the graph of gradients
     with pytest.raises(SourceError, match=r"cannot be copied.*remove_parametrizations"):
-        verify_model(model, features, tmp_path / "out")
+        verify_model(model, inputs, folder)
 
 
 def test_every_runtime_is_judged_and_a_demanded_one_must_be_there(right) -> None:
@@ -345,14 +355,69 @@ def test_every_runtime_is_judged_and_a_demanded_one_must_be_there(right) -> None
 
 
 def test_weights_that_one_file_cannot_hold_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_folder, "EXTERNAL_ABOVE", 2**16)
+    monkeypatch.setattr(_external, "EXTERNAL_ABOVE", 2**16)
     model = nn.Sequential(nn.Linear(6, 128), nn.RNN(128, 160))
     assert export_model(model, features, tmp_path / "out").stat().st_size < 2**16
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert sorted(manifest["files"]) == ["model.onnx", "model.onnx.data"]
-    report = verify_model(model, features, tmp_path / "out")
+    report = verify_model(model, features, tmp_path / "out", runtimes=["onnxruntime-cpu", "onnx-reference"])
     assert report.exit_code == 0, findings(report)
-    assert len([row for row in report.results if row.residual is not None]) == 3
+    assert len([row for row in report.results if row.residual is not None]) == 6
+
+
+def test_what_one_message_cannot_hold_is_never_put_into_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """protobuf's limit of 2 GiB, as one of 64 KiB: shape inference and writing both put a model into a message."""
+    monkeypatch.setattr(_external, "EXTERNAL_ABOVE", 2**16)
+    model = nn.Sequential(nn.Linear(6, 128), nn.RNN(128, 160)).eval()
+    export_model(model, features, tmp_path / "out")
+    infer, sizes = onnx.shape_inference.infer_shapes, []
+
+    def limited(file: onnx.ModelProto) -> onnx.ModelProto:
+        sizes.append(file.ByteSize())
+        return infer(file)
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", limited)
+    (tmp_path / "scratch").mkdir()
+    file = onnx.load(tmp_path / "out" / "model.onnx")
+    assert file.ByteSize() > 2**16
+    subject = ModelSubject.of(model, features, None, file, tmp_path / "scratch")
+    assert max(sizes) < 2**16
+    for folder in (subject.shipped, subject.instrumented):
+        assert (folder / "model.onnx").stat().st_size < 2**16
+    assert [path.name for path in subject.instrumented.iterdir()] == ["model.onnx"]
+    with subject.showing_nodes() as folder:
+        onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    assert sum(array.nbytes for array in subject.constants.values()) > 2**16
+
+
+class Quantised(nn.Module):
+    """A table of bytes, which the copy in float64 does not double."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(6, 8)
+        self.register_buffer("table", torch.ones(rows, 2**20, dtype=torch.uint8))
+
+    def forward(self, x: Tensor, ids: Tensor) -> Tensor:
+        return self.rnn(x + self.table[ids][:, :6].to(x.dtype))[0]
+
+
+@slow
+def test_a_whole_model_above_2_gib_is_exported_and_verified(tmp_path: Path) -> None:
+    rows = 2100
+    model = Quantised(rows).eval()
+
+    def inputs(T: int, B: int) -> tuple[Tensor, Tensor]:
+        return torch.randn(T, B, 6), torch.randint(rows, (B,))
+
+    try:
+        export_model(model, inputs, tmp_path / "out")
+        assert (tmp_path / "out" / "model.onnx.data").stat().st_size > 2**31
+        report = verify_model(model, inputs, tmp_path / "out")
+        assert report.exit_code == 0, findings(report)
+        assert len([row for row in report.results if row.residual is not None]) == 3
+    finally:
+        shutil.rmtree(tmp_path)  # pytest would keep the last three runs
 
 
 # Wrong calls.
@@ -458,6 +523,29 @@ def test_nan_in_the_output_is_no_pass(right, tmp_path: Path) -> None:
     change(file, "out.bias", np.nan)
     onnx.save(file, tmp_path / "wrong.onnx")
     assert findings(verify_model(model, inputs, tmp_path / "wrong.onnx"))["end-to-end"].startswith("inf times")
+
+
+class Overflowing(nn.Module):
+    """One column of the output is more than float32 holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.RNN(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.out(self.rnn(x)[0]), torch.exp(x[..., :1].abs() + 100)], -1)
+
+
+def test_an_overflow_hides_nothing_beside_it(tmp_path: Path) -> None:
+    model = Overflowing().eval()
+    path = export_model(model, features, tmp_path / "out")
+    report = verify_model(model, features, path)
+    assert report.exit_code == 0, findings(report)
+    assert any("no finite value" in row.detail for row in report.results)
+    file = onnx.load(path)
+    change(file, "out.bias", 5.0)
+    onnx.save(file, path)
+    assert "times torch's own error" in findings(verify_model(model, features, path))["end-to-end"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -1,12 +1,13 @@
-"""The recurrent parts of a whole ONNX file: found, shown in an instrumented copy, and judged by the step residual.
+"""The recurrent nodes of a whole ONNX file: found, shown in an instrumented copy, and judged by the step residual.
 
-A part is an RNN node or a Scan of one cell. The copy also outputs what goes into the part, what comes out, and the
+Such a node is an RNN or a Scan of one cell. The copy also outputs what goes into the node, what comes out, and the
 weights that it computes with, so the question is the verdict's own: is every step what the recurrence says, given the
 input and the previous state that this runtime really had?
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
+from rnn_export.forms._external import read_in_place
 from rnn_export.forms._tidy import body_of
 from rnn_export.inspection import runs_in_reverse
 from rnn_export.judgement import Judgement, judge_cell
@@ -24,12 +26,12 @@ _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 
 @dataclass(frozen=True)
-class Part:
-    """The names of a part's values in the instrumented copy; empty where the part has no such value.
+class RecurrentNode:
+    """The names of a node's values in the instrumented copy; empty where the node has no such value.
 
     Attributes:
         operator: RNN or Scan.
-        x: (T, B, I), as the part gets it.
+        x: (T, B, I), as the node gets it.
         h_0: (D, B, H), of a Scan (B, H); zeros where empty.
         lengths: (B,), of a Scan the mask (T, B, 1).
         states: (T, D, B, H), of a Scan (T, B, H).
@@ -48,58 +50,65 @@ class Part:
     reverse: bool = False
 
 
-def instrument(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Part]]:
-    """A copy of the model that outputs what its parts compute with, and the parts in the order of the graph."""
+def show_nodes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[RecurrentNode]]:
+    """A copy of the model that outputs what its recurrent nodes compute with, and these in the order of the graph."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    parts = [part for node in copy.graph.node if (part := _part_of(node)) is not None]
+    nodes = [found for node in copy.graph.node if (found := _recurrent(node)) is not None]
     inferred = shape_inference.infer_shapes(copy).graph.value_info
     kinds = {value.name: value.type.tensor_type.elem_type for value in inferred}
     shown = {value.name for value in (*copy.graph.output, *copy.graph.input, *copy.graph.initializer)}
-    for part in parts:
-        for name in (part.x, part.h_0, part.lengths, part.states, part.last, *part.weights):
+    for node in nodes:
+        for name in (node.x, node.h_0, node.lengths, node.states, node.last, *node.weights):
             if name in kinds and name not in shown:
                 copy.graph.output.append(onnx.helper.make_tensor_value_info(name, kinds[name], None))
                 shown.add(name)
-    return copy, parts
+    return copy, nodes
 
 
-def constants_of(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
-    """The initializers of the graph and of the bodies of its Scans, which no run puts out."""
+def initializers_of(model: onnx.ModelProto, folder: Path) -> dict[str, NDArray[Any]]:
+    """The initializers of the graph and of the bodies of its Scans, which no run puts out.
+
+    Args:
+        model: the file.
+        folder: where the data file lies that large ones are read from, in place.
+    """
     found: dict[str, NDArray[Any]] = {}
     for graph in (model.graph, *(body_of(node) for node in model.graph.node if node.op_type == "Scan")):
-        found |= {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        for tensor in graph.initializer:
+            outside = tensor.data_location == onnx.TensorProto.EXTERNAL
+            found[tensor.name] = read_in_place(tensor, folder) if outside else numpy_helper.to_array(tensor)
     return found
 
 
-def judge_part(part: Part, values: Arrays, cells: Iterable[Cell], asked: str) -> Iterator[Judgement]:
-    """Every direction of a part that was recognised, in the precision that the row asks for."""
-    x, states, last = values[part.x], values[part.states], values.get(part.last)
+def judge_node(node: RecurrentNode, values: Arrays, cells: Iterable[Cell], asked: str) -> Iterator[Judgement]:
+    """Every direction of a node that was recognised, in the precision that the row asks for."""
+    x, states, last = values[node.x], values[node.states], values.get(node.last)
     for direction, cell in enumerate(cells):
-        if part.operator == "Scan":
-            run, reverse, lengths = (x, values[part.h_0], states, last), part.reverse, None
-            if part.lengths:
-                mask = values[part.lengths][:, :, 0]
+        if node.operator == "Scan":
+            run, reverse, lengths = (x, values[node.h_0], states, last), node.reverse, None
+            if node.lengths:
+                mask = values[node.lengths][:, :, 0]
                 lengths = mask.sum(axis=0)
                 # torch draws the reverse direction by turning the input round: then the padding comes first
                 if not mask[0].all():
                     run, reverse = (x[::-1], run[1], states[::-1], last), True
         else:
             zeros = np.zeros((x.shape[1], states.shape[3]), states.dtype)
-            h_0 = values[part.h_0][direction] if part.h_0 else zeros
+            h_0 = values[node.h_0][direction] if node.h_0 else zeros
             run = x, h_0, states[:, direction], None if last is None else last[direction]
-            reverse, lengths = direction == 1, values.get(part.lengths)
+            reverse, lengths = direction == 1, values.get(node.lengths)
         yield judge_cell(cell, *run, asked, reverse=reverse, lengths=lengths)
 
 
-def _part_of(node: onnx.NodeProto) -> Part | None:
-    """The part, where the node is one; outputs that the node does not have get a name."""
+def _recurrent(node: onnx.NodeProto) -> RecurrentNode | None:
+    """The names, where the node is recurrent; outputs that the node does not have get a name."""
     if node.op_type == "RNN":
         x, W, R, B, lengths, h_0 = [*node.input, "", "", ""][:6]
         names = [*node.output, ""][:2]
         del node.output[:]
         node.output.extend(name or f"{names[0] or names[1]}_{index}" for index, name in enumerate(names))
-        return Part("RNN", x, h_0, lengths, node.output[0], node.output[1], (W, R, B))
+        return RecurrentNode("RNN", x, h_0, lengths, node.output[0], node.output[1], (W, R, B))
     if node.op_type != "Scan":
         return None
     body = body_of(node)
@@ -113,4 +122,4 @@ def _part_of(node: onnx.NodeProto) -> Part | None:
     captured = {name: None for inner in body.node for name in inner.input if name and name not in made}
     mask = inputs[masks[0]] if masks else ""
     x, h_0, (last, states) = inputs[reals[1]], inputs[reals[0]], node.output
-    return Part("Scan", x, h_0, mask, states, last, tuple(captured), runs_in_reverse(node))
+    return RecurrentNode("Scan", x, h_0, mask, states, last, tuple(captured), runs_in_reverse(node))
