@@ -43,6 +43,7 @@ class Case:
     h_0: NDArray[np.floating]
     check: Check = Check.STEPS
     lengths: NDArray[np.integer] | None = None
+    own: str = ""  # of the user's own data: what was done to it
 
     @property
     def T(self) -> int:
@@ -168,13 +169,23 @@ def case_from_file(path: Path, spec: RNNSpec, dtype: DTypeLike, has_lengths: boo
     """
     arrays = read_arrays(path)
     rows = spec.num_layers * spec.num_directions
+    known = ("input", "h_0", "lengths", "output", "h_n")  # the last two for --expect of the same file
     if "input" not in arrays:
         raise SourceError(f"{path.name} has no array input", f"It has {', '.join(arrays) or 'none'}")
+    if strange := [name for name in arrays if name not in known]:
+        raise SourceError(
+            f"{path.name} has an array {strange[0]}, which says nothing here", f"Known: {', '.join(known)}"
+        )
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiubV" or (name != "lengths" and array.dtype.kind == "b"):
+            raise SourceError(f"{name} in {path.name} is {array.dtype}", "Convert it to numbers of the network's type")
     x = arrays["input"]
     if x.ndim != 3 or x.shape[2] != spec.input_size:
         raise SourceError(f"input in {path.name} has shape {x.shape}, but {spec} takes 3 axes, I = {spec.input_size}")
     x = x.swapaxes(0, 1) if spec.batch_first else x
     T, B = x.shape[:2]
+    if has_lengths and not T:
+        raise SourceError(f"input in {path.name} has no steps", "With lengths every sequence has at least one")
     expected: dict[str, tuple[tuple[int, ...], NDArray[Any]]] = {
         "h_0": ((rows, B, spec.hidden_size), np.zeros((rows, B, spec.hidden_size))),
         "lengths": ((B,), np.full(B, T, np.int64)),
@@ -191,7 +202,9 @@ def case_from_file(path: Path, spec: RNNSpec, dtype: DTypeLike, has_lengths: boo
         raise SourceError(f"{path.name} has lengths, but the model takes none", "Export it with --lengths")
     name = f"{path.name} T={T} B={B}"
     x, h_0 = (_typed(key, array, dtype, path) for key, array in (("input", x), ("h_0", given["h_0"])))
-    return Case(name, x, h_0, Check.STEPS, lengths if has_lengths else None)
+    was = arrays["input"].dtype
+    own = "your own data" + ("" if was == x.dtype else f", converted from {was}")
+    return Case(name, x, h_0, Check.STEPS, lengths if has_lengths else None, own)
 
 
 def _typed(key: str, array: NDArray[Any], dtype: DTypeLike, path: Path) -> NDArray[Any]:
@@ -211,7 +224,10 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         SourceError: the file is missing or damaged, or holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise ValueError("one array of .npy")
+        with stored:
             return {name: from_bits(stored[name]) for name in stored.files}
     except FileNotFoundError:
         raise SourceError(f"{path} does not exist", "Check the path") from None

@@ -214,7 +214,9 @@ def _why_no_head(key: str, tensors: Mapping[str, Any], spec: RNNSpec, dtype: np.
 def _head(path: Path, tensors: Mapping[str, Any], key: str, weights: Weights) -> Head:
     if f"{key}.weight" not in tensors:
         linear = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
-        hint = f"There are: {', '.join(linear)}" if linear else "The file has no Linear"
+        near = [name for name in linear if name.endswith(f".{key}")]
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        hint += f"There are: {', '.join(linear)}" if linear else "The file has no Linear"
         raise SourceError(f"{path.name} has no Linear {key!r}", hint)
     fitting = heads_of(tensors, weights.spec, weights.dtype)
     if why := _why_no_head(key, tensors, weights.spec, weights.dtype):

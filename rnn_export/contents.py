@@ -40,12 +40,13 @@ def read_contents(path: Path) -> Contents:
         raise SourceError(f"{path} is a folder", "Name the checkpoint file inside it")
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty", "Save the checkpoint again")
-    readers = {".safetensors": _read_safetensors, ".pt": _read_torch, ".pth": _read_torch, ".npz": _read_npz}
-    if path.suffix not in readers:
+    if path.suffix == ".onnx":
+        raise SourceError(f"{path} is an ONNX file, no checkpoint", "rnn-export verify FILE --against SOURCE takes it")
+    if path.suffix not in KINDS:
         raise SourceError(
             f"{path} is not a .safetensors, .pt, .pth or .npz file", f"A random network is written {SPEC_SYNTAX}"
         )
-    return readers[path.suffix](path)
+    return KINDS[path.suffix](path)
 
 
 def _read_safetensors(path: Path) -> Contents:
@@ -69,3 +70,6 @@ def _read_npz(path: Path) -> Contents:
 def _floats(layout: str, arrays: Mapping[str, Any]) -> Contents:
     tensors = {name: array for name, array in arrays.items() if array is not None and array.dtype.name in FLOATS}
     return Contents(layout, tensors, {name: _NOT_FLOAT for name in arrays if name not in tensors})
+
+
+KINDS = {".safetensors": _read_safetensors, ".pt": _read_torch, ".pth": _read_torch, ".npz": _read_npz}

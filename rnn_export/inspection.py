@@ -86,7 +86,7 @@ def load_model(path: Path, *, in_place: bool = False) -> onnx.ModelProto:
         onnx.checker.check_model(model if fits else str(path))
     except Exception as error:  # protobuf and the checker raise their own types
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ArtifactError(f"{path} is not a valid ONNX model: {first}") from None
+        raise ArtifactError(f"{path} is not a valid ONNX model: {first}", "Export it again") from None
     return model
 
 

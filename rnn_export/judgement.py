@@ -88,7 +88,7 @@ class _Found:
         elif residual.misplaced is not None:
             t, b, unit = residual.misplaced
             self.code, self.diverges = ("nan-swallowed", True) if swallowed else ("nan-misplaced", False)
-            what = "swallows a NaN" if swallowed else "puts NaN or infinity where IEEE arithmetic does not"
+            what = "swallows a NaN" if residual.swallowed else "puts NaN or infinity where IEEE arithmetic does not"
             self.detail = f"{what}, first at t={t} b={b} unit={unit}{of}"
 
     def judgement(self, max_abs: float | None = None) -> Judgement:

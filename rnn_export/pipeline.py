@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnn_export.errors import UsageError
+from rnn_export.errors import SourceError, UsageError
 from rnn_export.result import NO_RUNTIMES, Status
 from rnn_export.runtimes import RUNTIMES
 
@@ -134,7 +134,8 @@ def verify(
         raise UsageError(f"the time limit {timeout} is no number of seconds", "Give one above 0, such as 60")
     named = {runtimes} if isinstance(runtimes, str) else set(runtimes)
     demanded = frozenset({require} if isinstance(require, str) else require)
-    wanted = [RUNTIMES.get(name) for name in sorted(named or RUNTIMES.names())]
+    chosen = named or {runtime.name for runtime in RUNTIMES if runtime.by_default}
+    wanted = [RUNTIMES.get(name) for name in sorted(chosen)]
     wanted += [RUNTIMES.get(name) for name in sorted(demanded - {runtime.name for runtime in wanted})]
     path = Path(artifact)
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
@@ -149,9 +150,12 @@ def verify(
     present = {row.runtime for row in results if row.status is not Status.ABSENT} - NO_RUNTIMES
     required = frozenset(named | demanded) or frozenset(present)
     references = frozenset(runtime.name for runtime in RUNTIMES if runtime.reads != "model.onnx")
-    return Report(
-        subject.name, subject.form, str(subject.weights.spec), tuple(results), required, demanded, strict, references
-    )
+    network, dtype_name = [str(subject.weights.spec)], subject.weights.dtype.name
+    network += [dtype_name] if dtype_name != "float32" else []
+    network += ["lengths"] if subject.signature.lengths else []
+    network += [f"head of {len(subject.head.weight)}"] if subject.head is not None else []
+    words, said = "   ".join(network), bool(named | demanded)
+    return Report(subject.name, subject.form, words, tuple(results), required, demanded, strict, references, named=said)
 
 
 def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
@@ -161,6 +165,8 @@ def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
         SourceError: the checkpoint is missing or damaged, or is no file of that kind.
         ArtifactError: the ONNX file is missing or damaged.
     """
+    if isinstance(path, str) and path.startswith("rnn:") and not os.path.exists(path):  # noqa: PTH110  # any length
+        raise UsageError(f"{path} is a spec, of random weights", "Export it, and inspect what was made")
     path = Path(path)
     if os.path.isdir(path) and (path / "model.onnx").is_file():  # noqa: PTH112  # pathlib raises for a long name
         path = path / "model.onnx"
@@ -168,8 +174,13 @@ def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
         from rnn_export.model_description import describe_model
 
         return describe_model(path)
+    from rnn_export.contents import KINDS
     from rnn_export.description import describe_checkpoint
 
+    if os.path.isfile(path) and path.suffix not in KINDS:  # noqa: PTH113
+        raise SourceError(
+            f"{path} is none of what can be inspected", f"That is {', '.join(KINDS)}, .onnx, or an artifact"
+        )
     return describe_checkpoint(path)
 
 

@@ -97,7 +97,9 @@ def choose_part(file: str, tensors: Mapping[str, Any], name: str | None) -> Part
         name = name.strip(".")
         part = parts.get(name) or cell_of_linear(tensors, name)
         if part is None:
-            raise SourceError(f"{file} has no recurrent part {name!r}", _listed(parts))
+            near = [whole for whole in parts if whole.endswith(f".{name}")]
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise SourceError(f"{file} has no recurrent part {name!r}", f"{hint}{_listed(parts)}")
         if part.kind != "RNN":
             raise SourceError(f"{name!r} in {file} is {_article(part.kind)}", "Only RNN is exported")
         return part
@@ -105,7 +107,7 @@ def choose_part(file: str, tensors: Mapping[str, Any], name: str | None) -> Part
     if len(networks) == 1:
         return networks[0]
     if networks:
-        raise SourceError(f"{file} has {len(networks)} recurrent parts", f"Choose with --prefix: {_listed(parts)}")
+        raise SourceError(f"{file} has {len(networks)} recurrent parts", f"Choose with --prefix. {_listed(parts)}")
     if parts:
         kind = next(iter(parts.values())).kind
         raise SourceError(f"{file} holds {_article(kind)}, by the rows of its weight_hh", "Only RNN is exported")
@@ -152,4 +154,4 @@ def _listed(parts: Mapping[str, Part]) -> str:
     names = [
         (part.name or "''") + ("" if part.kind == "RNN" else f" ({_article(part.kind)})") for part in parts.values()
     ]
-    return ", ".join(names) if names else "It has none"
+    return f"There are: {', '.join(names)}" if names else "It has none"

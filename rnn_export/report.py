@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rnn_export.result import Result, Status, exit_code
+from rnn_export.result import NO_RUNTIMES, Result, Status, exit_code
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +43,7 @@ class Report:
         network: the spec in words.
         results: every row.
         required, demanded, strict, references: what decides the exit code, see ``result.exit_code``.
+        named: whether the user said which runtimes.
     """
 
     artifact: str
@@ -53,6 +54,7 @@ class Report:
     demanded: frozenset[str] = frozenset()
     strict: bool = False
     references: frozenset[str] = frozenset()
+    named: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -178,17 +180,19 @@ def _last_line(report: Report) -> str:
         f"{name} {status.value}"
         for name, status in verdicts.items()
         if (name in report.required and (status is not Status.PASS or name not in passed))
-        or (name == "file" and status is Status.MISMATCH)
+        or (name in NO_RUNTIMES and status is Status.MISMATCH)
     ]
     if report.exit_code == 1 and not guilty:  # under --strict
         guilty = [f"{row.runtime} {row.status.value}" for row in report.results if row.status is Status.DIVERGENCE][:1]
-    others = passed & report.required - {text.split()[0] for text in guilty}
+    others = set() if report.named else passed & report.required - {text.split()[0] for text in guilty}
     hint = f"; --runtime names those that you deploy to, such as {min(others)}" if others else ""
+    idle = report.required & report.references
+    why = f": {min(idle)} runs the weights and never the file" if idle == report.required and idle else ""
     words = {
         0: f"PASSED on {', '.join(name for name in verdicts if name in report.required)}",
         1: f"FAILED: {', '.join(guilty)}{hint}",
         4: f"FAILED: {', '.join(guilty)}",
-        5: f"NO RUNTIME WAS CHECKED{': ' if guilty else ''}{', '.join(guilty)}",
+        5: f"NO RUNTIME WAS CHECKED{': ' if guilty else why}{', '.join(guilty)}",
     }[report.exit_code]
     numbers = ", ".join(f"{number} {word}" for word, number in summary.items() if number)
     return f"{words} ({numbers})"

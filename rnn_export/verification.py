@@ -95,6 +95,8 @@ def judge_saved(
     """
     spec, weights = subject.weights.spec, subject.weights
     found = {key: saved[key] for key in ("output", "h_n") if key in saved}
+    if "output" not in found:
+        raise SourceError(f"{name} has no array output", f"It has {', '.join(saved) or 'none'}")
     if spec.batch_first and "output" in found and found["output"].ndim == 3:
         found["output"] = found["output"].swapaxes(0, 1)
     wanted: dict[str, tuple[int, ...]] = {"output": (case.T, case.B, spec.num_directions * spec.hidden_size)}
@@ -118,6 +120,8 @@ def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> Res
         judgement = _judgement(session, case)
     except Wrong as wrong:
         judgement = Judgement(wrong.code, wrong.detail)
+        if case.check is Check.NO_STEPS:  # nothing is computed: whatever is answered is a difference of runtimes
+            judgement = Judgement("no-steps", wrong.detail, diverges=True)
     except Failure as failure:
         if case.check not in _EMPTY or failure.status is not Status.REFUSED:
             raise
@@ -146,8 +150,14 @@ def _result(
         judgement.precision,
         judgement.max_abs,
         ratio,
-        "; ".join(part for part in (judgement.detail, *judgement.notes) if part),
+        "; ".join(part for part in (judgement.detail, *judgement.notes, _own(case, judgement)) if part),
     )
+
+
+def _own(case: Case, judgement: Judgement) -> str:
+    """The user's own data is always said to have run, also where it passed."""
+    measured = f", residual {judgement.residual:.2f}" if case.own and judgement.residual is not None else ""
+    return f"{case.own}{measured}"
 
 
 def _failed(session: Session, case: str, failure: Failure) -> Result:
@@ -188,7 +198,8 @@ def _run(session: Session, case: Case, truth: Trajectory | None = None) -> tuple
 
     judgement = judged(answers)
     if judgement.residual is not None and not judgement.code and not judgement.judged and case.x.size:
-        return Judgement("overflow", UNJUDGED, max_abs=judgement.max_abs, diverges=True), answers
+        # What was asked for by name and cannot be judged is no pass.
+        return Judgement("overflow", UNJUDGED, max_abs=judgement.max_abs, diverges=not case.own), answers
     if not answers.layers_agree and not judgement.code:
         # The layers are not the shipped file's: what was measured on them does not stand for it.
         return judged(replace(answers, layers=None)), answers

@@ -95,9 +95,8 @@ def test_what_fades_and_what_is_summed_is_dynamic(tmp_path):
     total = "g (float[T] x) => (float[1] y) <int64[1] a = {0}> { y = ReduceSum (x, a) }"
     assert found(drawn(tmp_path / "a.onnx", total))["T"].state == "dynamic"
     # In reverse the last slice is the first step, and is forgotten over 67 of them
-    weights = (
-        """<float[1,4,3] W = {1,1,1,1,1,1,1,1,1,1,1,1}, float[1,4,4] R = {0.2,0,0,0,0,0.2,0,0,0,0,0.2,0,0,0,0,0.2}>"""
-    )
+    small = "0.2,0,0,0,0,0.2,0,0,0,0,0.2,0,0,0,0,0.2"
+    weights = f"<float[1,4,3] W = {{1,1,1,1,1,1,1,1,1,1,1,1}}, float[1,4,4] R = {{{small}}}>"
     reverse = f"""g (float[T,2,3] x) => (float[1,2,4] h) {weights}
         {{ y, h = RNN <hidden_size: int = 4, direction: string = "reverse"> (x, W, R) }}"""
     assert found(drawn(tmp_path / "b.onnx", reverse))["T"].state == "dynamic"

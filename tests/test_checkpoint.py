@@ -210,7 +210,7 @@ class TestSeveralParts:
     def test_they_are_listed_and_the_choice_is_asked_for(self, two):
         error = refused(two)
         assert "has 2 recurrent parts" in str(error)
-        assert "--prefix: encoder.rnn, decoder, gate (an LSTM)" in str(error)
+        assert "--prefix. There are: encoder.rnn, decoder, gate (an LSTM)" in str(error)
 
     def test_one_is_chosen_by_its_prefix(self, two):
         assert load_checkpoint(two, prefix="encoder.rnn").weights.spec == RNNSpec(3, 4)

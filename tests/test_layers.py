@@ -16,7 +16,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # Each line may import the lines above it. A folder counts as one: within it, files import as they like.
 LAYERS = [
     {"errors", "element_types"},
-    {"spec", "registry", "recurrence", "blocks"},
+    {"spec", "registry", "recurrence", "blocks", "findings"},
     {"weights", "spectrum", "runtimes", "archives", "unpickling", "recurrent_parts", "sequences"},
     {"oracle", "rounding", "result", "module", "numpy_files", "safetensors_files", "torch_storages"},
     {"appeal", "worker", "torch_tensors", "cases", "conversion"},
@@ -30,7 +30,7 @@ LAYERS = [
     {"session"},
     {"verification", "report"},
     {"pipeline", "whole_model"},
-    {"demonstration", "diagnosis"},
+    {"demonstration", "diagnosis", "choice", "reproduction"},
     {"cli"},
     {"__main__"},
 ]

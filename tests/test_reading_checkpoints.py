@@ -94,7 +94,7 @@ class TestWhichPart:
             load(tmp_path, {"a": nn.RNN(3, 4), "b": integers})
 
     def test_several_are_listed(self, tmp_path):
-        with pytest.raises(SourceError, match=r"2 recurrent parts. Choose with --prefix: a, module\.b"):
+        with pytest.raises(SourceError, match=r"2 recurrent parts. Choose with --prefix. There are: a, module\.b"):
             load(tmp_path, {"a": nn.RNN(3, 4), "module": {"b": nn.RNN(2, 3)}})
         assert load(tmp_path, {"a": nn.RNN(3, 4), "b": nn.RNN(2, 3)}, prefix="b").weights.spec.input_size == 2
 

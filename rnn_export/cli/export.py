@@ -11,13 +11,15 @@ from rnn_export.cli._options import console, made_by, progress, say, source_opti
 from rnn_export.pipeline import DEFAULT_OPSET, export, missing_kernels
 
 if TYPE_CHECKING:
+    from rnn_export.checkpoint import Checkpoint
     from rnn_export.whole_model.factory import Made
 
 
 @click.command("export")
 @click.argument("source")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to make.")
-@click.option("--form", help="scan, module or rnn; if not said, scan, and rnn for a whole model.")
+@click.option("--form", help="scan, module, rnn or auto (see --for); if not said, scan, and rnn for a whole model.")
+@click.option("--for", "targets", multiple=True, help="With --form auto: a runtime that the file is for.")
 @click.option("--opset", default=DEFAULT_OPSET, show_default=True, help="The version of ONNX's operators.")
 @click.option("--lengths", is_flag=True, help="The file takes the length of each sequence as a third input.")
 @trust_code
@@ -27,6 +29,7 @@ def command(
     source: str,
     output: Path,
     form: str | None,
+    targets: tuple[str, ...],
     opset: int,
     prefix: str | None,
     nonlinearity: str | None,
@@ -41,6 +44,9 @@ def command(
 
     SOURCE is a .safetensors, .pt, .pth or .npz file, or a spec such as rnn:4,8,relu (random weights).
 
+    With --form auto every form is tried on the runtimes of --for, the fastest first, and the first one that all of them
+    get right is taken.
+
     A whole model is package.module:factory, a function that returns (model, inputs), with inputs a tuple or a
     function of (T, B), or (model, inputs, dynamic_shapes). It is exported and verified at once, on onnxruntime-cpu
     if no --runtime is said.
@@ -50,6 +56,7 @@ def command(
       rnn-export export model.safetensors -o out
       rnn-export export model.pt -o out --form rnn --nonlinearity relu --prefix encoder.rnn
       rnn-export export model.pt -o out --dtype float16
+      rnn-export export model.pt -o out --form auto --for onnxruntime-cpu --for openvino
       rnn-export export rnn:4,8,relu,layers=2,bidirectional -o out
       rnn-export export mypackage.tagger:make -o out --trust-code
     """
@@ -61,9 +68,11 @@ def command(
         raise click.UsageError("--runtime is for a whole model: rnn-export verify names the runtimes of an artifact")
     from rnn_export.checkpoint import load_checkpoint
 
-    form = form or "scan"
+    if targets and form != "auto":
+        raise click.UsageError("--for needs --form auto")
     checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
     checkpoint = checkpoint.converted(dtype)
+    form = _chosen(checkpoint, targets, opset, lengths) if form == "auto" else form or "scan"
     for note in (*checkpoint.notes, *missing_kernels(form, checkpoint.weights.dtype.name)):
         say(f"note: {note}")
     artifact = export(checkpoint, output, form=form, opset=opset, lengths=lengths)
@@ -71,8 +80,17 @@ def command(
     listed = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
     kind = artifact.manifest["dtype"]
     click.echo(f"{output}: {artifact.spec}, {kind}, form {form}, opset {opset}, {listed}")
-    say(f"next: rnn-export verify {output}")
+    say(f"next: rnn-export verify {output} --runtime onnxruntime-cpu")
     return 0
+
+
+def _chosen(checkpoint: "Checkpoint", targets: tuple[str, ...], opset: int, lengths: bool) -> str:
+    from rnn_export.choice import choose_form
+
+    choice = choose_form(checkpoint, targets, opset=opset, lengths=lengths)
+    for reason in choice.reasons:
+        say(reason)
+    return choice.form
 
 
 def _whole_model(made: "Made", output: Path, form: str, opset: int, runtimes: tuple[str, ...]) -> int:

@@ -1,14 +1,12 @@
 """``rnn-export inspect``."""
 
-from pathlib import Path
-
 import click
 
 
 @click.command("inspect")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--format", "layout", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(file: Path, layout: str) -> None:
+@click.argument("file")
+@click.option("--format", "layout", type=click.Choice(["human", "json"]), default="human", show_default=True)
+def command(file: str, layout: str) -> None:
     """Say what is inside FILE: a checkpoint, an ONNX file or an artifact.
 
     Of a checkpoint: the recurrent parts with the spectral radius of each W_hh, the Linears that can follow, what is

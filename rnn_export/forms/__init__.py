@@ -64,6 +64,7 @@ class Form:
     constants: Constants  # initializer name -> the array that it must hold, bit for bit
     product: str  # the operator that multiplies: it decides which runtime has a kernel for which type
     bfloat16_opset: int  # the first in which its operators take bfloat16
+    rank: int  # by measured speed at batch 1 on a CPU, the fastest first: docs/decisions/0008
     merges_constants: bool = False  # its exporter leaves out a bias of zeros, and writes equal tensors once
 
 
@@ -78,12 +79,13 @@ def form(
     constants: Constants,
     product: str,
     bfloat16_opset: int,
+    rank: int,
     merges_constants: bool = False,
 ) -> Callable[[Build], Build]:
     """Register the function under it as the form ``name``; the options are ``Form``'s attributes."""
 
     def register(build: Build) -> Build:
-        FORMS.add(Form(name, summary, min_opset, build, constants, product, bfloat16_opset, merges_constants))
+        FORMS.add(Form(name, summary, min_opset, build, constants, product, bfloat16_opset, rank, merges_constants))
         return build
 
     return register

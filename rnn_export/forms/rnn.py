@@ -32,6 +32,7 @@ def operator_weights(weights: Weights) -> dict[str, Any]:
     constants=operator_weights,
     product="RNN",
     bfloat16_opset=22,  # RNN-22 is the first that takes it
+    rank=1,
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     spec = weights.spec

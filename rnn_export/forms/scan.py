@@ -29,6 +29,7 @@ def single_matrices(weights: Weights) -> dict[str, Any]:
     constants=single_matrices,
     product="Gemm",
     bfloat16_opset=16,  # Scan-16 and Where-16 are the first that take it
+    rank=2,
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     spec = weights.spec

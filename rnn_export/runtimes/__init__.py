@@ -15,10 +15,11 @@ is edited: the folder is the registry, and the contract tests find the runtime t
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rnn_export.errors import UsageError
 from rnn_export.registry import Registry
 
 Arrays = Mapping[str, Any]  # name -> numpy array
@@ -46,6 +47,8 @@ class Runtime:
         environ: variables that the child process gets.
         lacks: (operator, type) without a kernel in it: it refuses files with them.
         limit_address_space: False where address space says nothing about memory, as under CUDA.
+        snippet: lines of Python that make ``found`` (name -> array) from model.onnx and ``inputs``, for `reproduce`.
+        by_default: False where it runs only when it is named: what is known to differ, or takes minutes.
     """
 
     name: str
@@ -58,6 +61,8 @@ class Runtime:
     environ: Mapping[str, str] = field(default_factory=dict)
     lacks: frozenset[tuple[str, str]] = frozenset()
     limit_address_space: bool = True
+    snippet: str = ""
+    by_default: bool = True
 
     @property
     def file(self) -> Path:
@@ -77,7 +82,29 @@ def distribution_name(requirement: str) -> str:
     return name[0]
 
 
-RUNTIMES: Registry[Runtime] = Registry("runtime", __name__)
+class Runtimes(Registry[Runtime]):
+    """The folder's runtimes, and by ``NAME@VERSION`` each of them in another version of its package."""
+
+    def get(self, name: str) -> Runtime:
+        """The runtime of that name; before the ``@`` its package's name will do, such as ``onnxruntime@1.24.1``.
+
+        Raises:
+            UsageError: there is none, or what is after the ``@`` is no version.
+        """
+        base, at, version = name.partition("@")
+        if not at:
+            return super().get(name)
+        if not re.fullmatch(r"[0-9][0-9A-Za-z.+!-]*", version):
+            raise UsageError(f"{version!r} in {name!r} is no version", "Write it as in onnxruntime@1.24.1")
+        owners = [runtime for runtime in self if base in (runtime.name, runtime.distribution)]
+        runtime = owners[0] if owners else super().get(base)
+        pins = [pin for pin in runtime.requires[1:] if distribution_name(pin) != "numpy"]
+        package = re.split(r"[=<>!~]", runtime.requires[0])[0]
+        # No pin of numpy: an older package may need an older one.
+        return replace(runtime, name=name, requires=(f"{package}=={version}", *pins), own_environment=True)
+
+
+RUNTIMES = Runtimes("runtime", __name__)
 
 
 def runtime(name: str, *, requires: tuple[str, ...], summary: str, **options: Any) -> Callable[[Prepare], Prepare]:

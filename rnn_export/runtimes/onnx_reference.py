@@ -5,8 +5,17 @@ from typing import Any
 
 from rnn_export.runtimes import Run, runtime
 
+SNIPPET = """from onnx.reference import ReferenceEvaluator
+evaluator = ReferenceEvaluator("model.onnx")
+found = dict(zip(evaluator.output_names, evaluator.run(None, inputs)))"""
 
-@runtime("onnx-reference", requires=("onnx",), summary="the onnx package's own reference evaluator")
+
+@runtime(
+    "onnx-reference",
+    requires=("onnx",),
+    summary="the onnx package's own reference evaluator",
+    snippet=SNIPPET,
+)
 def prepare(folder: Path) -> Run:
     from ml_dtypes import bfloat16
     from onnx.reference import ReferenceEvaluator

@@ -27,7 +27,7 @@ class TestMaking:
         assert found == (
             0,
             f"{tmp_path}/out: RNN(3 -> 4, relu), float32, form scan, opset 18, model.onnx {size:,} bytes\n",
-            f"note: random weights, seed 0\nnext: rnn-export verify {tmp_path}/out\n",
+            f"note: random weights, seed 0\nnext: rnn-export verify {tmp_path}/out --runtime onnxruntime-cpu\n",
         )
         assert str(Artifact.load(tmp_path / "out").spec) == "RNN(3 -> 4, relu)"
 
@@ -111,7 +111,7 @@ class TestBadInput:
         save_file(tensors, tmp_path / "net.safetensors")
         found = cli("export", tmp_path / "net.safetensors", "-o", tmp_path / "out")
         assert found.code == 3
-        assert "Choose with --prefix: " in found.err
+        assert "Choose with --prefix. There are: " in found.err
         assert "encoder" in found.err
         assert "decoder" in found.err
         assert not (tmp_path / "out").exists()
@@ -121,7 +121,7 @@ class TestBadInput:
     def test_what_a_real_checkpoint_does_not_have_is_one_line_with_code_3(self, cli, tmp_path, name):
         found = cli("export", REAL / name, "-o", tmp_path / "out", "--prefix", "encoder")
         assert (found.code, found.out, len(found.err.splitlines())) == (3, "", 1)
-        assert f"{name} has no recurrent part 'encoder'. i2h" in found.err
+        assert f"{name} has no recurrent part 'encoder'. There are: i2h" in found.err
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.slow

@@ -3,8 +3,10 @@
 import io
 import json
 import math
+import re
 import sys
 
+import numpy as np
 import onnx
 import pytest
 
@@ -177,3 +179,68 @@ class TestExitCodes:
         found = cli("verify", artifact, "--runtime", "onnxruntime-cuda")
         assert found.code == 5
         assert found.out.splitlines()[-1].startswith("NO RUNTIME WAS CHECKED")
+
+
+class TestOwnData:
+    @pytest.fixture
+    def net(self, tmp_path):
+        export("rnn:3,4", tmp_path / "out")
+        return tmp_path
+
+    def saved(self, folder, name="in.npz", **arrays):
+        np.savez(folder / name, **arrays)
+        return folder / name
+
+    def test_it_is_said_that_it_ran_and_what_was_done_to_it(self, cli, net):
+        data = self.saved(net, input=np.ones((6, 2, 3)))
+        found = cli("verify", net / "out", *CPU, "--inputs", data)
+        assert found.code == 0
+        assert re.search(r"NOTE .*at in.npz T=6 B=2: your own data, converted from float64, residual 0\.\d", found.out)
+
+    def test_what_cannot_be_judged_of_it_is_no_pass(self, cli, net):
+        data = self.saved(net, input=np.full((6, 2, 3), np.nan, np.float32))
+        found = cli("verify", net / "out", *CPU, "--inputs", data)
+        assert found.code == 1
+        assert "every step overflows or follows a NaN: not judged; your own data" in found.out
+
+    def test_wrong_outputs_are_named_in_the_last_line(self, cli, net):
+        data = self.saved(net, input=np.ones((6, 2, 3), np.float32))
+        expect = self.saved(net, "expect.npz", output=np.zeros((6, 2, 4), np.float32))
+        found = cli("verify", net / "out", *CPU, "--inputs", data, "--expect", expect)
+        assert found.code == 1
+        assert found.out.splitlines()[-1].startswith("FAILED: expect MISMATCH")
+
+    @pytest.mark.parametrize(
+        ("arrays", "message"),
+        [
+            ({"h0": np.zeros((1, 2, 4))}, "has an array h0, which says nothing here. Known: input, h_0"),
+            ({"h_0": np.zeros((1, 2, 4), np.complex64)}, "h_0 in in.npz is complex64"),
+        ],
+    )
+    def test_what_is_not_known_is_not_passed_over(self, cli, net, arrays, message):
+        data = self.saved(net, input=np.ones((6, 2, 3), np.float32), **arrays)
+        found = cli("verify", net / "out", *CPU, "--inputs", data)
+        assert (found.code, found.out, len(found.err.splitlines())) == (3, "", 1)
+        assert message in found.err
+
+    def test_one_array_is_no_archive_and_outputs_need_an_output(self, cli, net):
+        np.save(net / "in.npy", np.ones((6, 2, 3), np.float32))
+        found = cli("verify", net / "out", *CPU, "--inputs", net / "in.npy")
+        assert (found.code, "is not an .npz file of plain arrays" in found.err) == (3, True)
+        data = self.saved(net, input=np.ones((6, 2, 3), np.float32))
+        expect = self.saved(net, "expect.npz", h_n=np.zeros((1, 2, 4), np.float32))
+        found = cli("verify", net / "out", *CPU, "--inputs", data, "--expect", expect)
+        assert (found.code, "expect.npz has no array output. It has h_n" in found.err) == (3, True)
+
+
+class TestAdvice:
+    def test_nobody_who_named_a_runtime_is_told_to_name_one(self, cli, tmp_path):
+        export("rnn:3,4", tmp_path / "out", form="rnn", dtype="float64")
+        line = cli("verify", tmp_path / "out", *CPU, "--runtime", "torch").out.splitlines()[-1]
+        assert line.startswith("FAILED: onnxruntime-cpu REFUSED (")
+
+    def test_torch_alone_proves_nothing_and_it_is_said_why(self, cli, tmp_path):
+        export("rnn:3,4", tmp_path / "out")
+        found = cli("verify", tmp_path / "out", "--runtime", "torch")
+        assert found.code == 5
+        assert "NO RUNTIME WAS CHECKED: torch runs the weights and never the file" in found.out

@@ -22,7 +22,7 @@ from rnn_export.residual import GATE, step_residual
 from rnn_export.result import Stage, Status
 from rnn_export.runtimes import RUNTIMES, Runtime
 from rnn_export.weights import Cell
-from tests.runtimes.test_runtimes import PROVED, why_absent
+from tests.runtimes.test_runtimes import PROVED, VOUCHED, why_absent
 
 CASES = {case.name: case for case in node_cases._NodeTestCases if case.model.graph.node[0].op_type == "RNN"}
 REFUSALS = {("onnxruntime-cpu", "test_simple_rnn_batchwise"): "Batchwise recurrent operations (layout == 1)"}
@@ -81,7 +81,7 @@ def answers_of(runtime: Runtime, model: onnx.ModelProto, inputs: Arrays, folder:
     return execute(runtime, folder, inputs)
 
 
-@pytest.fixture(params=[runtime for runtime in RUNTIMES if runtime.reads == "model.onnx"], ids=lambda item: item.name)
+@pytest.fixture(params=[RUNTIMES.get(name) for name in VOUCHED if "torch" not in name], ids=lambda item: item.name)
 def runtime(request) -> Runtime:
     if request.param.name not in PROVED and (reason := why_absent(request.param.name)):
         pytest.skip(f"{request.param.name}: {reason}")
