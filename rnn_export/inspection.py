@@ -103,9 +103,12 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
     outputs = [value for value in model.graph.output if value.name != "prediction"]
     H, D = spec.hidden_size, spec.num_directions
     if not inputs or not outputs or len(inputs) > 2 or len(lengths) > 1:
+        taken = ", ".join(f"{value.name} (integers)" if value.name in lengths else value.name for value in variable)
+        given = ", ".join(value.name for value in outputs)
         raise ArtifactError(
-            f"the model has {len(inputs)} inputs and {len(outputs)} outputs",
-            "An RNN has input and perhaps h_0 and lengths, and gives output and perhaps h_n",
+            f"the file takes {taken or 'nothing'} and gives {given or 'nothing'}, but an RNN takes input and perhaps "
+            "h_0 and lengths, and gives output and perhaps h_n",
+            "A whole model is verified with --against module:factory --trust-code",
         )
     x, h_0 = inputs[0], inputs[1] if len(inputs) == 2 else None
     y, h_n = outputs[0], outputs[1] if len(outputs) > 1 else None

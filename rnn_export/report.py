@@ -1,5 +1,6 @@
 """Results -> what is shown: a table a person likes to read, or JSON with a versioned schema."""
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,14 @@ class Report:
     @property
     def exit_code(self) -> int:
         return exit_code(list(self.results), self.required, self.demanded, self.strict, self.references)
+
+    def __str__(self) -> str:
+        """The command line's table, without colours."""
+        from rich.console import Console
+
+        text = io.StringIO()
+        print_report(self, Console(file=text, width=160, color_system=None, highlight=False, soft_wrap=True))
+        return text.getvalue().rstrip("\n")
 
     def to_dict(self) -> dict[str, Any]:
         """Schema 1; a number that is not finite is written as the largest float."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from rnn_export.artifact import Artifact
+from rnn_export.artifact import MANIFEST, Artifact
 from rnn_export.cases import Case, case_from_file, default_cases
 from rnn_export.checkpoint import save_weights
 from rnn_export.errors import ArtifactError
@@ -115,6 +115,8 @@ def subject_of_model(
     Raises:
         ArtifactError: it is not an ONNX file, or its inputs and outputs do not fit the network.
     """
+    if (path / MANIFEST).is_file():
+        Artifact.load(path)  # says so where it holds a whole model
     model = load_model(path)
     staged = scratch / "model"
     staged.mkdir()

@@ -143,6 +143,12 @@ class TestTable:
         assert re.search(r"^b +1\.0 +ABSENT", text, re.MULTILINE)
         assert "ABSENT b: not installed: pip install b [absent]" in text
 
+    def test_printed_from_python_it_is_the_table_without_colours(self, monkeypatch):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        report = report_of(row("a", Status.PASS), row("b", Status.MISMATCH, "T=1", "[red]x"))
+        assert f"{report}\n" == shown(report, color_system=None)
+        assert "\x1b" not in str(report)
+
     def test_a_foreign_file_is_called_one(self):
         report = Report("x.onnx", None, "RNN(3 -> 4, tanh)", (row("a", Status.PASS),), frozenset({"a"}))
         assert shown(report).splitlines()[0] == "x.onnx   RNN(3 -> 4, tanh)   exported by somebody else"

@@ -53,6 +53,11 @@ def made_by(source: str | None, trusted: bool, not_for_models: Mapping[str, obje
     """
     from rnn_export.whole_model.factory import is_factory, load_factory
 
+    file, _, function = (source or "").partition(":")
+    if file.endswith(".py"):
+        module = file.removesuffix(".py").strip("./").replace("/", ".")
+        what = f"write {module}:{function}" if function else f"name the function in it: {module}:NAME"
+        raise click.UsageError(f"{source} is a file of code: {what} --trust-code")
     if source is None or not is_factory(source):
         if trusted:
             raise click.UsageError("--trust-code is for package.module:factory; other sources run no code")

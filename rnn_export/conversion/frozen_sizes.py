@@ -8,7 +8,7 @@ size 1, and for a length that is computed from another axis.
 import linecache
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -51,6 +51,7 @@ class FrozenSizes:
 
     def __init__(self) -> None:
         self._in_torch: int | None = None  # the number at which torch froze a size on its own account
+        self._layer: Place | None = None  # the first line that calls an LSTM or a GRU
         self._cells: Counter[Place] = Counter()  # how often an RNNCell was called, by the line that calls it
         self._shape_envs: list[Any] = []  # what torch knows of the sizes, of every export that called an RNNCell
 
@@ -76,6 +77,11 @@ class FrozenSizes:
             if all(mode.shape_env is not known for known in self._shape_envs):
                 self._shape_envs.append(mode.shape_env)
 
+    def see_layer(self, layer: nn.Module) -> None:
+        """An LSTM or a GRU is called, which torch unrolls after the model has run, when no line is the user's."""
+        if self._layer is None and (place := _users_place()) is not None:
+            self._layer = replace(place, layer=type(layer).__name__)
+
     def check(self) -> None:
         """To be called when the export has come through.
 
@@ -84,7 +90,7 @@ class FrozenSizes:
                 that has taken the place of a size: a ``while`` loop over time, which torch says nothing of.
         """
         if self._in_torch is not None:
-            raise _refusal(None, self._in_torch)
+            raise _refusal(self._layer, self._in_torch)
         for shape_env in self._shape_envs:
             numbers = {int(value) for value in shape_env.replacements.values() if value.is_Integer}
             ranges = shape_env.var_to_range.values()

@@ -91,9 +91,10 @@ def _draw_rnn(
 ) -> tuple[Tensor, Tensor]:
     """One ONNX RNN for all directions of a layer."""
     if x.dtype != torch.float32:
+        # A Scan would take float16 too, but no whole model in it can be verified.
+        scan = "--form scan, in Python form='scan', or " if x.dtype == torch.float64 else ""
         raise ConversionError(
-            f"the ONNX operator RNN is float32 in ONNX Runtime, and the model is {x.dtype}",
-            "Use exporting(form='scan'), or model.float()",
+            f"the ONNX operator RNN is float32 in ONNX Runtime, and the model is {x.dtype}", f"Use {scan}model.float()"
         )
     ends = [suffix(layer, direction) for direction in range(2 if module.bidirectional else 1)]
 

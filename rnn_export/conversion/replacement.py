@@ -105,8 +105,8 @@ def _replace_all(conversion: _Conversion, restore: ExitStack) -> None:
     replace(sys.modules[__name__], "_active", conversion)
     for owner, name, stand_in in (
         (nn.RNN, "forward", _rnn_forward),
-        (nn.LSTM, "forward", _refuse_packed),
-        (nn.GRU, "forward", _refuse_packed),
+        (nn.LSTM, "forward", _see_layer),
+        (nn.GRU, "forward", _see_layer),
         (nn.RNNCell, "forward", _see_cell),
         (SymNode, "guard_int", _see_number),
     ):
@@ -150,10 +150,11 @@ def _rnn_forward(
     return (conversion.rows.mark(output) if isinstance(output, PackedSequence) else output), h_n
 
 
-def _refuse_packed(_: _Conversion, original: Any, module: nn.Module, input: Any, hx: Any = None) -> Any:  # noqa: A002
+def _see_layer(conversion: _Conversion, original: Any, module: nn.Module, input: Any, hx: Any = None) -> Any:  # noqa: A002
     if isinstance(input, PackedSequence):
         name = type(module).__name__
         raise ConversionError(f"{name} with a packed sequence cannot be exported", "Only nn.RNN can")
+    conversion.sizes.see_layer(module)
     return original(module, input, hx)
 
 

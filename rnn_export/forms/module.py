@@ -64,7 +64,7 @@ def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
 @contextmanager
 def quiet() -> Iterator[None]:
     """The exporter's warnings are about torchvision and its own future, nothing that a user could act on."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

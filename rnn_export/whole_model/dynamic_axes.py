@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from rnn_export.errors import UsageError
 from rnn_export.whole_model.sizes import EXAMPLE_B, EXAMPLE_T, Inputs, Make, as_tuple, made, tensors
+from rnn_export.whole_model.users_code import users_code
 
 _ASK = "Give dynamic_shapes, or the inputs as a function of (T, B)"
 
@@ -26,6 +27,7 @@ def inputs_of(model: nn.Module, inputs: Any, dynamic_shapes: Any = None) -> Inpu
 
     Raises:
         UsageError: the axes cannot be told apart, or nothing is dynamic.
+        SourceError: the function or the model raises, or the inputs are of another kind.
     """
     if callable(inputs):
         if dynamic_shapes is not None:
@@ -109,7 +111,7 @@ def _name_of(dimension: Any, size: int) -> str:
 
 def _guessed(model: nn.Module, example: tuple[Any, ...]) -> tuple[Any, ...]:
     """The axes of the inputs that have the length and the batch size of the first nn.RNN."""
-    with _watching_rnns() as seen, torch.no_grad():
+    with users_code("the model does not run"), _watching_rnns() as seen, torch.no_grad():
         model(*example)
     if not seen:
         raise UsageError("the model runs no nn.RNN", _ASK)

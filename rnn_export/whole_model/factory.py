@@ -3,11 +3,14 @@
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rnn_export.errors import SourceError, UsageError
+from rnn_export.whole_model.users_code import users_code
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,15 +44,9 @@ def load_factory(source: str, *, trusted: bool) -> Made:
         raise UsageError(f"{source} is code, and importing it runs it", "Add --trust-code if you trust it")
     from torch import nn
 
-    module, _, name = source.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        made = getattr(import_module(module), name)()
-    except ModuleNotFoundError as error:
-        raise SourceError(f"{source} cannot be imported: {error}", "The current folder is looked at first") from error
-    except (Exception, SystemExit) as error:  # whatever code of the user's raises
-        raise SourceError(f"{source} raised {type(error).__name__}: {error}") from error
+    factory = _function(source)
+    with users_code(f"{source} raised"):
+        made = factory()
     parts = made if isinstance(made, tuple) else (made,)
     if len(parts) not in (2, 3) or not isinstance(parts[0], nn.Module):
         raise SourceError(
@@ -57,3 +54,23 @@ def load_factory(source: str, *, trusted: bool) -> Made:
             "Return (model, inputs) or (model, inputs, dynamic_shapes)",
         )
     return Made(source, *parts)
+
+
+def _function(source: str) -> Callable[[], Any]:
+    """The function that a source names.
+
+    Raises:
+        SourceError: the module cannot be imported, or has no such function.
+    """
+    path, _, name = source.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    with users_code(f"{source} cannot be imported", "The current folder is looked at first"):
+        module = import_module(path)
+    if not hasattr(module, name):
+        close = get_close_matches(name, vars(module), n=1)
+        raise SourceError(f"module {path!r} has no {name!r}", f"Did you mean {close[0]}?" if close else "")
+    function = getattr(module, name)
+    if not callable(function):
+        raise SourceError(f"{source} is no function, but {type(function).__name__}", "Name one that makes the model")
+    return cast(Callable[[], Any], function)

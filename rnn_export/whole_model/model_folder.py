@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import torch
 from torch import nn
 
 from rnn_export.artifact import (
@@ -19,13 +18,13 @@ from rnn_export.artifact import (
     sealed,
     sha256_of,
 )
-from rnn_export.conversion.replacement import exporting
 from rnn_export.errors import ArtifactError
 from rnn_export.folder import replace_folder
 from rnn_export.forms._external import write_model
 from rnn_export.forms._tidy import tidy
-from rnn_export.forms.module import quiet
 from rnn_export.whole_model.dynamic_axes import inputs_of
+from rnn_export.whole_model.exporter import exported
+from rnn_export.whole_model.networks import networks_of
 from rnn_export.whole_model.truth import evaluating
 
 
@@ -56,19 +55,10 @@ def export_model(
     Raises:
         RnnExportError: the model, the inputs or the output is not usable; nothing is written.
     """
+    networks_of(model)  # raises for a type in which no form can be verified
     with evaluating(model):
         given = inputs_of(model, inputs, dynamic_shapes)
-        with exporting(form), quiet():
-            program = torch.onnx.export(
-                model,
-                given.example,
-                dynamo=True,
-                dynamic_shapes=given.dynamic_shapes,
-                opset_version=opset,
-                verbose=False,
-            )
-    assert program is not None  # only the TorchScript exporter returns None
-    file = program.model_proto
+        file = exported(model, given, form, opset)
     tidy(file, one_network=False)
     manifest = {
         "schema": SCHEMA,

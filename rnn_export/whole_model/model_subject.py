@@ -12,12 +12,13 @@ from torch import nn
 
 from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.forms._external import lending_data, write_model
-from rnn_export.module import SingleMatrixRNN, TwoMatrixRNN, from_torch
 from rnn_export.spec import suffix
 from rnn_export.weights import Weights
 from rnn_export.whole_model.dynamic_axes import inputs_of
+from rnn_export.whole_model.networks import networks_of
 from rnn_export.whole_model.recognition import ModelCell, cells_of
 from rnn_export.whole_model.recurrent_nodes import RecurrentNode, initializers_of, show_nodes
+from rnn_export.whole_model.repeatability import check_repeatable
 from rnn_export.whole_model.sizes import Inputs, tensors
 from rnn_export.whole_model.truth import Expected, Truth, evaluating
 
@@ -44,6 +45,7 @@ class ModelSubject:
         unproved: the cells that the file need not hold, see ``_need_no_proof``.
         cases: what is run.
         outputs: the names of the file's outputs, in order.
+        is_static: whether the file declares every axis of its inputs as a number.
     """
 
     shipped: Path
@@ -55,6 +57,7 @@ class ModelSubject:
     unproved: frozenset[str]
     cases: list[ModelCase]
     outputs: list[str]
+    is_static: bool
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Any, dynamic_shapes: Any, file: onnx.ModelProto, scratch: Path) -> Self:
@@ -67,6 +70,7 @@ class ModelSubject:
         cells = cells_of(networks)
         with evaluating(model):
             given = inputs_of(model, inputs, dynamic_shapes)
+            check_repeatable(model, given.example)
             truth = Truth(model)
             cases = list(_cases(truth, given, file))
             unproved = _need_no_proof(cells, truth.parameters, truth.without_effect(given.example))
@@ -77,7 +81,7 @@ class ModelSubject:
         copy, nodes = show_nodes(file)
         write_model(instrumented, copy)
         constants, outputs = initializers_of(copy, shipped), [value.name for value in file.graph.output]
-        return cls(shipped, instrumented, nodes, constants, networks, cells, unproved, cases, outputs)
+        return cls(shipped, instrumented, nodes, constants, networks, cells, unproved, cases, outputs, _is_static(file))
 
     @contextmanager
     def showing_nodes(self) -> Iterator[Path]:
@@ -86,24 +90,19 @@ class ModelSubject:
             yield self.instrumented
 
 
-def networks_of(model: nn.Module) -> dict[str, Weights]:
-    """The weights of every recurrent network of the model, by its name in ``named_modules``.
+def _inputs_of(file: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Without the constants, which older files list among the inputs."""
+    constants = {tensor.name for tensor in file.graph.initializer}
+    return [value for value in file.graph.input if value.name not in constants]
 
-    Raises:
-        SourceError: weights that are neither float32 nor float64.
-    """
-    kinds = (nn.RNN, SingleMatrixRNN, TwoMatrixRNN)
-    networks = {name: from_torch(module) for name, module in model.named_modules() if isinstance(module, kinds)}
-    for name, weights in networks.items():
-        if weights.dtype.name not in ("float32", "float64"):
-            hint = "A whole model is exported in float32 or float64: model.float()"
-            raise SourceError(f"{name or 'the model'} is {weights.dtype}", hint)
-    return networks
+
+def _is_static(file: onnx.ModelProto) -> bool:
+    types = [value.type.tensor_type for value in _inputs_of(file)]
+    return all(one.HasField("shape") and all(dim.HasField("dim_value") for dim in one.shape.dim) for one in types)
 
 
 def _cases(truth: Truth, given: Inputs, file: onnx.ModelProto) -> Iterator[ModelCase]:
-    constants = {tensor.name for tensor in file.graph.initializer}
-    names = [value.name for value in file.graph.input if value.name not in constants]
+    names = [value.name for value in _inputs_of(file)]
     if len(names) != len(given.axes):
         raise ArtifactError(f"the file has the inputs {', '.join(names)}, but the model gets {len(given.axes)} tensors")
     found, refused = 0, ""

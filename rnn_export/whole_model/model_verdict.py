@@ -25,13 +25,17 @@ from rnn_export.runtimes import RUNTIMES, Runtime
 from rnn_export.session import COPIES, INSTRUMENTED, SHIPPED
 from rnn_export.verification import Progress
 from rnn_export.whole_model.comparison import compare
+from rnn_export.whole_model.dynamic_axes import inputs_of
 from rnn_export.whole_model.factory import Made
 from rnn_export.whole_model.model_folder import export_model, model_file
 from rnn_export.whole_model.model_subject import ModelCase, ModelSubject
 from rnn_export.whole_model.recognition import recognise, same_cell
 from rnn_export.whole_model.recurrent_nodes import judge_node
+from rnn_export.whole_model.repeatability import check_repeatable
+from rnn_export.whole_model.truth import evaluating
 
 DEFAULT_RUNTIMES = ("onnxruntime-cpu",)
+_STATIC = "every axis of this file is fixed: give dynamic_shapes to torch.onnx.export"
 
 
 def export_and_verify(
@@ -56,6 +60,8 @@ def export_and_verify(
     """
     names = _checked(runtimes)  # before a minute is spent on the export
     shapes, source = made.dynamic_shapes, {"factory": made.source}
+    with evaluating(made.model):
+        check_repeatable(made.model, inputs_of(made.model, made.inputs, shapes).example)  # before anything is written
     export_model(made.model, made.inputs, output, dynamic_shapes=shapes, form=form, opset=opset, source=source)
     return verify_model(made.model, made.inputs, output, dynamic_shapes=shapes, runtimes=names, progress=progress)
 
@@ -128,6 +134,9 @@ class _Run:
         try:
             with prepared(self.runtime, [self.subject.shipped], timeout, MEMORY_LIMIT + COPIES * size) as child:
                 self.version = child.version
+                if self.subject.is_static:
+                    self._add("", Judgement("fixed-axes", _STATIC))
+                    return self.rows
                 shows_nodes = self._prepare_instrumented(child)
                 for done, case in enumerate(self.subject.cases, 1):
                     self.case = case.name

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+
+from rnn_export.errors import SourceError
+from rnn_export.whole_model.users_code import users_code
 
 EXAMPLE_T, EXAMPLE_B = 5, 3  # never T = 1, which torch takes for a constant
 Make = Callable[[int, int], Any]  # (T, B) -> the model's inputs
@@ -67,13 +71,30 @@ def made(make: Make, T: int, B: int, seed: int = 0) -> tuple[Any, ...]:
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
     try:
-        return as_tuple(make(T, B))
+        with users_code(f"{_named(make)}({T}, {B}) does not work", "inputs is a function of (T, B)"):
+            return as_tuple(make(T, B))
     finally:
         torch.set_rng_state(state)
 
 
 def as_tuple(inputs: Any) -> tuple[Any, ...]:
-    return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    """The arguments of ``forward``.
+
+    Raises:
+        SourceError: neither a tensor nor a tuple or list.
+    """
+    if not isinstance(inputs, Tensor | tuple | list):
+        raise SourceError(
+            f"inputs must return a tensor or a tuple of the arguments of forward, not {type(inputs).__name__}",
+            "One argument that is something else is a tuple of one",
+        )
+    return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+
+
+def _named(make: Make) -> str:
+    """The function with the place where it is defined: a wrong number of arguments is raised in no line of it."""
+    code = getattr(make, "__code__", None)
+    return f"{Path(code.co_filename).name}:{code.co_firstlineno}: inputs" if code else "inputs"
 
 
 def _resized(

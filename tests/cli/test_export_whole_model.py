@@ -68,7 +68,74 @@ def raises():
 
 def leaves():
     raise SystemExit(0)
+
+
+class Broken(Tagger):
+    def forward(self, ids):
+        return self.outt(self.rnn(self.embed(ids))[0])
+
+
+class Branching(Tagger):
+    def forward(self, ids):
+        logits = super().forward(ids)
+        if logits.sum() > 0:
+            return -logits
+        return logits
+
+
+class Decomposing(Tagger):
+    def forward(self, ids):
+        return torch.linalg.svd(super().forward(ids))[0]
+
+
+def sizes(T, B):
+    return torch.randint(20, (T, B))
+
+
+def broken():
+    return Broken(), sizes
+
+
+def wide():
+    return nn.Sequential(nn.RNN(4, 6)), lambda T, B: torch.zeros(T, B, 5)
+
+
+def branching():
+    return Branching(), sizes
+
+
+def decomposing():
+    return Decomposing(), sizes
+
+
+class Noisy(Tagger):
+    def forward(self, ids):
+        return super().forward(ids) + torch.rand(1)
+
+
+def noisy():
+    return Noisy(), sizes
+
+
+def no_sizes():
+    return Tagger(), lambda: torch.zeros(5, 3, dtype=torch.int64)
+
+
+def a_dict():
+    return Tagger(), lambda T, B: {"ids": sizes(T, B)}
+
+
+def half():
+    return Tagger().half(), sizes
+
+
+TAGGER = 3
 """
+
+
+def place(code: str) -> str:
+    """The line of the factory's module, as an error names it."""
+    return rf"models\.py:{next(number for number, line in enumerate(FACTORY.splitlines(), 1) if code in line)}"
 
 
 @pytest.fixture
@@ -145,6 +212,12 @@ def test_the_folder_is_verified_against_its_factory(project: Path, run: Run) -> 
     assert "--trust-code" in done.err
     assert "imported" not in done.err
     assert run(*again, "--trust-code", "--input-kind", "one-hot").code == 2
+    assert run("export", "rnn:4,8", "-o", "one").code == 0
+    weights = "one/weights.safetensors"
+    assert "--against mine.models:make --trust-code" in run("verify", "out", "--against", weights).err
+    done = run("verify", "out/model.onnx", "--against", weights)
+    assert done.code == 3
+    assert re.search(r"takes ids \(integers\) and gives \w+, .*--against module:factory --trust-code$", done.err)
     done = run(*again, "--trust-code", "--runtime", "onnxruntime-cpu", "--format", "json")
     assert done.code == 0, done.err
     report = json.loads(done.out)
@@ -174,9 +247,20 @@ def test_without_trust_nothing_is_imported(project: Path, run: Run) -> None:
     [
         (("mine.models:looped",), 3, r"models\.py:\d+: `for x_t in x:`.*over_time"),
         (("mine.models:only_a_model",), 3, r"returned Tagger, not a model with its inputs"),
-        (("mine.models:raises",), 3, r"raised ValueError: no data here"),
-        (("mine.models:leaves",), 3, r"raised SystemExit: 0"),
-        (("mine.models:none",), 3, r"raised AttributeError.*none"),
+        (("mine.models:raises",), 3, rf"raises raised: {place('no data')}: ValueError: no data here$"),
+        (("mine.models:leaves",), 3, rf"leaves raised: {place('SystemExit')}: SystemExit: 0$"),
+        (("mine.models:mak",), 3, r"module 'mine\.models' has no 'mak'\. Did you mean make\?$"),
+        (("mine.models:TAGGER",), 3, r"TAGGER is no function, but int\. "),
+        (("mine/models.py:make",), 2, r"is a file of code: write mine\.models:make --trust-code$"),
+        (("mine/models.py",), 2, r"is a file of code: name the function in it: mine\.models:NAME --trust-code$"),
+        (("mine.models:broken",), 3, rf"does not run: {place('self.outt(')}: AttributeError: .*'outt'$"),
+        (("mine.models:wide",), 3, r"does not run: RuntimeError: .*Expected 4, got 5$"),
+        (("mine.models:branching",), 3, rf"cannot export the model: {place('if logits')}: .*branches.*torch\.where$"),
+        (("mine.models:decomposing",), 3, rf"{place('linalg.svd')}: ONNX has no aten\._linalg_svd.*other operators$"),
+        (("mine.models:noisy",), 3, rf"input differ: {place('torch.rand(1)')}: torch's rand is random"),
+        (("mine.models:no_sizes",), 3, rf"{place('lambda: torch')}: inputs\(5, 3\).*0 positional.*of \(T, B\)$"),
+        (("mine.models:a_dict",), 3, r"must return a tensor or a tuple of the arguments of forward, not dict"),
+        (("mine.models:half",), 3, r"rnn is float16\. A whole model is exported in float32 or float64: model\.float"),
         (("mine.nothing:make",), 3, r"No module named 'mine\.nothing'"),
         (("mine.models:make", "--form", "module"), 2, r"no form 'module'"),
         (("mine.models:make", "--prefix", "rnn"), 2, r"--prefix is for checkpoints"),
@@ -190,8 +274,10 @@ def test_without_trust_nothing_is_imported(project: Path, run: Run) -> None:
 def test_what_is_no_use_is_said(project: Path, run: Run, arguments: tuple[str, ...], code: int, says: str) -> None:
     done = run("export", *arguments, "-o", "out", "--trust-code")
     assert done.code == code, done.err
-    assert re.search(says, done.err)
+    assert re.search(says, done.err, re.MULTILINE)
+    assert done.err.splitlines()[-1].startswith(("rnn-export: error: ", "Error: "))
     assert "Traceback" not in done.err
+    assert "def forward" not in done.err  # torch writes the graph
     assert not (project / "out").exists()
 
 

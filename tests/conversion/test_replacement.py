@@ -344,7 +344,10 @@ def test_lengths_made_a_list_inside_the_model_are_refused_with_their_line() -> N
 def test_what_torch_itself_freezes_is_refused(layer: type[nn.RNNBase], dynamic: Any) -> None:
     model = Model(lambda self, x: (self.other(x)[0], self.rnn(x)[0]))
     model.other = layer(4, 8)
-    with pytest.raises(ConversionError, match=r"freezes a dynamic size at the example's 5.*nn\.LSTM and nn\.GRU"):
+    line = rf"torch's {layer.__name__} at test_replacement\.py:\d+: `model = .*self\.other.*"
+    with pytest.raises(
+        ConversionError, match=rf"{line} freezes a dynamic size at the example's 5.*nn\.LSTM and nn\.GRU"
+    ):
         export(model, (sequence(),), dynamic)
 
 
@@ -417,8 +420,13 @@ def test_training_with_dropout_between_layers_is_refused() -> None:
 
 
 def test_float64_as_the_operator_is_refused() -> None:
-    with pytest.raises(ConversionError, match=r"float32 in ONNX Runtime.*form='scan'"):
+    with pytest.raises(ConversionError, match=r"float32 in ONNX Runtime.*--form scan.*form='scan', or model\.float"):
         export(Model(lambda self, x: self.rnn(x)).double(), (sequence().double(),), TIME)
+
+
+def test_float16_as_the_operator_is_not_sent_to_a_form_that_nothing_verifies() -> None:
+    with pytest.raises(ConversionError, match=r"is torch\.float16\. Use model\.float\(\)$"):
+        export(Model(lambda self, x: self.rnn(x)).half(), (sequence().half(),), TIME)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

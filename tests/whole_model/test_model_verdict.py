@@ -24,9 +24,11 @@ from rnn_export.report import Report
 from rnn_export.residual import GATE
 from rnn_export.result import Status
 from rnn_export.whole_model.model_folder import export_model
-from rnn_export.whole_model.model_subject import ModelSubject, networks_of
+from rnn_export.whole_model.model_subject import ModelSubject
 from rnn_export.whole_model.model_verdict import verify_model
+from rnn_export.whole_model.networks import networks_of
 from rnn_export.whole_model.recurrent_nodes import show_nodes
+from rnn_export.whole_model.repeatability import check_repeatable
 from scripts.zoo import (
     ZOO,
     AttentionDecoder,
@@ -325,9 +327,16 @@ def test_weights_that_are_computed_from_others(tmp_path: Path) -> None:
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.RNN(6, 8), "weight_hh_l0"))
     export_model(model, features, tmp_path / "out")
     assert verify_model(model, features, tmp_path / "out").exit_code == 0
-    model(*features(5, 3))[0].sum().backward()  # torch itself cannot copy such a model from now on
+    model(*features(5, 3))[0].sum().backward()  # torch cannot copy such a model until it has run without gradients
+    assert verify_model(model, features, tmp_path / "out").exit_code == 0
+
+
+def test_a_model_that_torch_cannot_copy_is_refused(right) -> None:
+    _, inputs, folder = right(PooledClassifier)
+    model = PooledClassifier()
+    model.kept = model.out.weight * 2  # no leaf of the graph of gradients
     with pytest.raises(SourceError, match=r"cannot be copied.*remove_parametrizations"):
-        verify_model(model, features, tmp_path / "out")
+        verify_model(model, inputs, folder)
 
 
 def test_every_runtime_is_judged_and_a_demanded_one_must_be_there(right) -> None:
@@ -457,6 +466,50 @@ def test_a_file_of_another_model_is_refused(right) -> None:
     _, _, folder = right(PackedTagger)
     with pytest.raises(ArtifactError, match=r"inputs x, lengths, but the model gets 1"):
         verify_model(BidirectionalDropout(), lambda T, B: (torch.randn(B, T, 6),), folder)
+
+
+class Noisy(PooledClassifier):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.randn(1)
+
+
+class Counting(PooledClassifier):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x) + self.calls
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (Noisy, r"differ: test_model_verdict\.py:\d+: torch's randn is random, in evaluation mode too\. Take it out"),
+        (Counting, r"differ, with no random number of torch's\. .*keeps from one run to the next"),
+    ],
+)
+def test_a_model_that_answers_otherwise_the_second_time_is_no_yardstick(right, kind, says: str) -> None:
+    _, inputs, folder = right(PooledClassifier)
+    model, state = kind(), torch.get_rng_state()
+    with pytest.raises(SourceError, match=f"two runs of the model on one input {says}"):
+        verify_model(model, inputs, folder)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_nan_twice_is_the_same_answer() -> None:
+    check_repeatable(nn.Identity(), (torch.tensor([1.0, np.nan]),))
+
+
+def test_a_file_that_was_exported_without_dynamic_shapes_is_told_so(tmp_path: Path) -> None:
+    model = nn.RNN(6, 8)
+    with rnn_export.exporting(), quiet():
+        program = torch.onnx.export(model, features(5, 3), dynamo=True, verbose=False)
+    program.save(tmp_path / "static.onnx")
+    report = verify_model(model, features, tmp_path / "static.onnx")
+    assert report.exit_code == 1
+    assert findings(report) == {
+        "fixed-axes": "every axis of this file is fixed: give dynamic_shapes to torch.onnx.export"
+    }
 
 
 def test_the_verdict_of_a_file_without_its_data_is_an_error(tmp_path: Path) -> None:
