@@ -79,7 +79,7 @@ class FrozenSizes:
 
     def see_layer(self, layer: nn.Module) -> None:
         """An LSTM or a GRU is called, which torch unrolls after the model has run, when no line is the user's."""
-        if self._layer is None and (place := _users_place()) is not None:
+        if self._layer is None and (place := users_place()) is not None:
             self._layer = replace(place, layer=type(layer).__name__)
 
     def check(self) -> None:
