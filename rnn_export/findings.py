@@ -35,6 +35,10 @@ FINDINGS = {
         "example's number of steps. torch's exporters do that to loops and, alone, to nn.RNN.",
         "Export the network with rnn-export, or inside rnn_export.exporting(); write a loop with rnn_export.over_time.",
     ),
+    "fixed-axes": Finding(
+        "Every axis of the file's inputs is fixed: it was exported for one length and one batch, and says so.",
+        "Give dynamic_shapes to torch.onnx.export, with names such as {0: 'T', 1: 'B'}.",
+    ),
     "padding": Finding(
         "Past the end of a shorter sequence the output is not 0: the runtime ignores the lengths, and in reverse the "
         "valid steps are wrong too. OpenVINO does so in the RNN operator with dynamic shapes.",
