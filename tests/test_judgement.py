@@ -244,6 +244,17 @@ class TestMasks:
         found = judge(weights, x, h_0, Answers(changed(states, (5, 0, 0), 0.4), states[-1:].copy(), None), truth)
         assert (found.code, found.diverges) == ("step-residual", False)
 
+    @pytest.mark.filterwarnings("error")
+    def test_without_layers_an_infinity_has_a_sign_and_its_distance_no_meaning(self):
+        weights = Weights.random(RNNSpec(3, 4, 2, nonlinearity="identity"), 0)
+        x, h_0, answers, truth = run(weights)
+        x = changed(x, (1, 0, 0), np.inf)
+        truth = Trajectory(changed(truth.output, (1, 0, 0), np.inf), truth.h_n)
+        right = replace(answers, output=changed(answers.output, (1, 0, 0), np.inf), layers=None)
+        assert judge(weights, x, h_0, right, truth).code == ""
+        wrong = replace(right, output=changed(answers.output, (1, 0, 0), -np.inf))
+        assert judge(weights, x, h_0, wrong, truth).code == "nan-misplaced"
+
     def test_without_layers_only_the_place_of_a_nan_is_compared(self):
         weights = Weights.random(RNNSpec(3, 4, 2), 0)
         x, h_0, answers, _ = run(weights)
