@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnn_export.errors import SourceError, UsageError
-from rnn_export.result import NO_RUNTIMES, Status
+from rnn_export.result import NO_RUNTIMES, Status, without_paths
 from rnn_export.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from rnn_export.description import CheckpointDescription
     from rnn_export.model_description import ModelDescription
     from rnn_export.report import Report
-    from rnn_export.result import Result
     from rnn_export.runtimes import Runtime
     from rnn_export.subject import Subject
-    from rnn_export.verification import Progress
+    from rnn_export.verification import Progress, Verified
     from rnn_export.weights import Weights
 
 DEFAULT_OPSET = 18  # the oldest that torch's exporter draws in natively; every current runtime reads it
@@ -126,6 +125,9 @@ def verify(
     Raises:
         RnnExportError: an unknown runtime, or an artifact or file that cannot be read.
     """
+    from rnn_export.artifact import digest_of
+    from rnn_export.child import THREADS
+    from rnn_export.machine import this_environment, utc_now
     from rnn_export.report import Report
     from rnn_export.subject import Asked, subject_of_artifact, subject_of_model
 
@@ -152,7 +154,9 @@ def verify(
             raise UsageError(f"{path} is a file, not an artifact", "Say what it should compute: --against SOURCE")
         else:
             subject = subject_of_artifact(path, Path(scratch), asked)
-        results = [*subject.findings, *_rows(subject, wanted, timeout, progress, saved)]
+        runs = _runs(subject, wanted, timeout, progress, saved)
+        digest = digest_of(subject.folder)
+    results = [*subject.findings, *(without_paths(row, scratch) for run in runs for row in run.rows)]
     present = {row.runtime for row in results if row.status is not Status.ABSENT} - NO_RUNTIMES
     required = frozenset(named | demanded) or frozenset(present)
     references = frozenset(runtime.name for runtime in RUNTIMES if runtime.reads != "model.onnx")
@@ -161,7 +165,21 @@ def verify(
     network += ["lengths"] if subject.signature.lengths else []
     network += [f"head of {len(subject.head.weight)}"] if subject.head is not None else []
     words, said = "   ".join(network), bool(named | demanded)
-    return Report(subject.name, subject.form, words, tuple(results), required, demanded, strict, references, named=said)
+    return Report(
+        subject.name,
+        subject.form,
+        words,
+        tuple(results),
+        required,
+        demanded,
+        strict,
+        references,
+        said,
+        runtimes=tuple(run.record for run in runs),
+        digest=digest,
+        environment=this_environment(THREADS),
+        created=utc_now(),
+    )
 
 
 def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
@@ -190,30 +208,30 @@ def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
     return describe_checkpoint(path)
 
 
-def _rows(
+def _runs(
     subject: "Subject",
     wanted: "list[Runtime]",
     timeout: float,
     progress: "Progress | None",
     expect: Path | None,
-) -> "list[Result]":
-    """The rows of the wanted runtimes, in their order; torch always runs, as the denominator of ratios."""
+) -> "list[Verified]":
+    """What the wanted runtimes showed, in their order; torch always runs, as the denominator of ratios."""
     from rnn_export.cases import read_arrays
     from rnn_export.verification import judge_saved, verify_runtime
 
     torch = RUNTIMES.get("torch")
     reference = verify_runtime(subject, torch, timeout=timeout, torch_errors={}, progress=progress)
-    errors = {row.case: row.max_abs for row in reference if row.max_abs is not None}
-    rows: list[Result] = []
+    errors = {row.case: row.max_abs for row in reference.rows if row.max_abs is not None}
+    runs: list[Verified] = []
     if expect is not None:
         own = subject.cases[0]  # the user's own data comes first
-        rows.append(judge_saved(subject, own, read_arrays(expect), expect.name, errors.get(own.name)))
+        runs.append(judge_saved(subject, own, read_arrays(expect), expect.name, errors.get(own.name)))
     for runtime in wanted:
         if runtime is torch:
-            rows += reference
+            runs.append(reference)
         else:
-            rows += verify_runtime(subject, runtime, timeout=timeout, torch_errors=errors, progress=progress)
-    return rows
+            runs.append(verify_runtime(subject, runtime, timeout=timeout, torch_errors=errors, progress=progress))
+    return runs
 
 
 def _checkpoint(

@@ -5,7 +5,8 @@ arrays; most read ``folder/model.onnx``, the reference rows read ``folder/weight
 child process, perhaps in an environment of their own, where only the standard library, numpy and what the
 runtime ``requires`` can be imported: a module here imports its runtime inside ``prepare``. It pins the
 precision that it asks for, raises ``Absent`` where the machine lacks what it needs, and lets every other
-exception out: the verdict reports them. A bfloat16 array comes as its bits, of numpy's type V2, and goes as
+exception out: the verdict reports them. Where the runtime can say which provider got which node, ``run`` is
+``Placed``, and a ``Fallback`` carries the same. A bfloat16 array comes as its bits, of numpy's type V2, and goes as
 them or as ml_dtypes has it.
 
 How to add a runtime: write ``runtimes/NAME.py`` with ``prepare`` under ``@runtime(NAME, ...)``. Nothing else
@@ -33,6 +34,21 @@ class Absent(Exception):  # noqa: N818
 
 class Fallback(Exception):  # noqa: N818
     """Part of the network is not placed where it was asked to be; the message names the nodes."""
+
+    def __init__(self, message: str, placement: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.placement = placement
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A ``run`` that also says where its nodes are: the fields of ``record.Placement``, as JSON has them."""
+
+    run: Run
+    placement: Mapping[str, Any]
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        return self.run(inputs)
 
 
 @dataclass(frozen=True)

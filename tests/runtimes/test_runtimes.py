@@ -13,19 +13,22 @@ import pytest
 from rnn_export.canary import FOLDER as CANARY
 from rnn_export.canary import sing
 from rnn_export.child import Child, Failure
+from rnn_export.documents import from_document
 from rnn_export.element_types import FLOATS
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import UsageError
 from rnn_export.execution import execute
 from rnn_export.forms import FORMS
+from rnn_export.record import Placement
 from rnn_export.residual import GATE, step_residual
 from rnn_export.result import Stage, Status
 from rnn_export.rounding import ARITHMETICS
 from rnn_export.runtimes import RUNTIMES, Fallback, Runtime
 from rnn_export.runtimes._onnxruntime import _prove_placement
 from rnn_export.spec import RNNSpec
+from rnn_export.verification import verify_runtime
 from rnn_export.weights import Weights
-from tests.subjects import PATIENCE, drawn_subject, only, random_weights, rows_of
+from tests.subjects import PATIENCE, drawn_subject, fake, only, random_weights, rows_of
 
 HERE = Path(next(iter(RUNTIMES)).file).parent
 DEEP = "rnn:3,4,layers=2,bidirectional"
@@ -261,8 +264,13 @@ class TestExecution:
 class FakeSession:
     """What a session says about itself when it does not run where it was asked to."""
 
-    def __init__(self, providers: list[str], places: dict[str, list[str]]) -> None:
-        self.providers, self.places = providers, places
+    def __init__(
+        self, providers: list[str], places: dict[str, list[str]], options: dict[str, dict[str, str]] | None = None
+    ) -> None:
+        self.providers, self.places, self.options = providers, places, options or {}
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        return self.options
 
     def get_providers(self) -> list[str]:
         return self.providers
@@ -286,15 +294,34 @@ class TestPlacement:
     """Without a GPU the proof of placement can only be shown on what such a session would say."""
 
     def test_all_nodes_on_the_provider_that_was_asked_for_is_proof(self):
-        _prove_placement(FakeSession(["CUDA", "CPU"], {"CUDA": ["a", "b"]}), "CUDA")
+        found = _prove_placement(FakeSession(["CUDA", "CPU"], {"CUDA": ["a", "b"]}), "CUDA")
+        assert found == {
+            "asked": "CUDA",
+            "providers": ["CUDA", "CPU"],
+            "nodes": {"CUDA": ["Scan a", "Scan b"]},
+            "tf32": None,
+        }
+
+    @pytest.mark.parametrize(("said", "tf32"), [("0", False), ("1", True)])
+    def test_whether_tf32_is_allowed_is_read_back_from_the_session(self, said, tf32):
+        session = FakeSession(["CUDA"], {"CUDA": ["a"]}, {"CUDA": {"use_tf32": said, "device_id": "0"}})
+        assert _prove_placement(session, "CUDA")["tf32"] is tf32
 
     def test_a_provider_that_is_not_in_the_session_is_a_fallback(self):
         with pytest.raises(Fallback, match="asked for CUDA, got CPU"):
             _prove_placement(FakeSession(["CPU"], {"CPU": ["a"]}), "CUDA")
 
     def test_a_node_elsewhere_is_a_fallback_that_names_it(self):
-        with pytest.raises(Fallback, match=r"Scan b on CPU \(1 nodes\)"):
+        with pytest.raises(Fallback, match=r"Scan b on CPU \(1 nodes\)") as caught:
             _prove_placement(FakeSession(["CUDA", "CPU"], {"CUDA": ["a"], "CPU": ["b"]}), "CUDA")
+        assert from_document(Placement, caught.value.placement).fell_back == {"CPU": ("Scan b",)}
+
+    def test_what_fell_back_reaches_the_record_from_the_child(self, tmp_path):
+        verified = verify_runtime(
+            only(drawn_subject("rnn:3,4", tmp_path), "T=5 B=3"), fake("elsewhere"), timeout=PATIENCE, torch_errors={}
+        )
+        assert [row.status for row in verified.rows] == [Status.FALLBACK]
+        assert verified.record.placement.fell_back == {"CPU": ("Scan over_time",)}
 
     def test_onnx_runtime_tells_the_place_of_every_node_of_a_real_session(self, tmp_path):
         import onnxruntime
