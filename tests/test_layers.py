@@ -30,8 +30,10 @@ LAYERS = [
     {"session"},
     {"table", "verification"},
     {"report"},
-    {"pipeline", "whole_model"},
-    {"demonstration", "diagnosis", "choice", "reproduction"},
+    {"pipeline", "whole_model", "known_failures"},
+    {"demonstration", "diagnosis", "choice", "reproduction", "configuration"},
+    {"checks"},
+    {"check_table"},
     {"cli"},
     {"__main__"},
 ]
