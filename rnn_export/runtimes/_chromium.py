@@ -59,9 +59,11 @@ class Page:
         server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, f"/{secret}/"))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         home = tempfile.mkdtemp()
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # for root Chromium has none
         address = f"http://127.0.0.1:{server.server_port}/{secret}/{start}"
-        line = [program, *FLAGS, *sandbox, f"--user-data-dir={home}/profile", address]
+        door = Path(home) / "door.html"  # everybody can read a command line, but this file only we
+        door.write_text(f'<meta http-equiv="refresh" content="0; url={address}">')
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # for root Chromium has none
+        line = [program, *FLAGS, *sandbox, f"--user-data-dir={home}/profile", door.as_uri()]
         # From within its folder: an absolute path may be longer than a socket's may be.
         self._browser = started(line, cwd=home, env={**os.environ, "HOME": home, "TMPDIR": "."})
 

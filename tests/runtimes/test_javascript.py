@@ -215,8 +215,8 @@ class TestWithoutChromium:
     def test_its_files_are_for_the_page_only(self, tmp_path):
         """Who does not know the address gets nothing, and who knows it nothing but what was named."""
         script = """
-import sys, urllib.error, urllib.request
-page = sys.argv[-1]
+import re, sys, urllib.error, urllib.request
+page = re.search("url=(.*?)\\"", urllib.request.urlopen(sys.argv[-1]).read().decode())[1]
 place, origin = page.rpartition("/")[0], "/".join(page.split("/")[:3])
 def status(address, body=None):
     try:
