@@ -29,6 +29,8 @@ LAYERS = [
     {"subject", "model_description"},
     {"session"},
     {"verification", "report"},
+    {"cells"},
+    {"processes", "cluster"},
     {"pipeline", "whole_model"},
     {"demonstration", "diagnosis", "choice", "reproduction"},
     {"cli"},
