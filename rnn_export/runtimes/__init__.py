@@ -48,6 +48,7 @@ class Runtime:
         lacks: (operator, type) without a kernel in it: it refuses files with them.
         limit_address_space: False where address space says nothing about memory, as under CUDA.
         snippet: lines of Python that make ``found`` (name -> array) from model.onnx and ``inputs``, for `reproduce`.
+        slow_to_compile: it compiles anew for every shape of the inputs, in a second or so: a verification runs at two.
         by_default: False where it runs only when it is named: what is known to differ, or takes minutes.
     """
 
@@ -62,6 +63,7 @@ class Runtime:
     lacks: frozenset[tuple[str, str]] = frozenset()
     limit_address_space: bool = True
     snippet: str = ""
+    slow_to_compile: bool = False
     by_default: bool = True
 
     @property
