@@ -67,6 +67,7 @@ def default_cases(
     has_h_0: bool = True,
     has_h_n: bool = True,
     has_lengths: bool = False,
+    one_step: bool = False,
     kind: str = "normal",
 ) -> list[Case]:
     """Lengths and batches around and beyond the exported ones, other kinds of input, and the state checks.
@@ -78,6 +79,7 @@ def default_cases(
         has_h_0: whether the file takes an initial state; zeros everywhere if not.
         has_h_n: whether the file gives the last state; nothing can be carried on if not.
         has_lengths: whether the file takes lengths; they are random and unsorted then, the first one T.
+        one_step: whether the file is one step; without steps it does nothing, and it runs in chunks anyway.
         kind: of the inputs of the cases that do not ask for another: normal, one-hot or uniform.
     """
     make = _Maker(spec, dtype, has_h_0, has_lengths, kind)
@@ -98,7 +100,7 @@ def default_cases(
         cases.append(make(f"rows T={T} B={B}", T, B, check=Check.ROWS))
     if has_lengths:
         cases.append(make(f"NaN in the padding T={2 * T} B={B}", fixed_T or 2 * T, B, nan_padding=True))
-    elif fixed_T is None and has_h_0 and has_h_n:
+    elif fixed_T is None and has_h_0 and has_h_n and not one_step:
         cases.append(make("T=0 B=3" if fixed_B is None else f"T=0 B={B}", 0, B, check=Check.NO_STEPS))
         if not spec.bidirectional:
             cases.append(make(f"chunks 1+2+3+4 B={B}", 10, B, check=Check.CHUNKS))

@@ -41,6 +41,7 @@ def export(
     head: str | None = None,
     dtype: str | None = None,
     lengths: bool = False,
+    steps: int | None = None,
 ) -> "Artifact":
     """Make an artifact.
 
@@ -48,11 +49,12 @@ def export(
         source: a checkpoint file or spec string (see ``load_checkpoint``), a ``torch.nn.RNN`` or a module of
             this package, or Weights.
         output: the folder to make; an artifact that stands there is replaced as a whole.
-        form: which way to draw the network: ``scan``, ``module`` or ``rnn``.
+        form: which way to draw the network, the name of one of ``forms/``.
         opset: the version of ONNX's operators.
         prefix, nonlinearity, batch_first, head: see ``load_checkpoint``; only for files and specs.
         dtype: convert the weights to float32, float64, float16 or bfloat16, each rounded to nearest.
         lengths: the file takes a third input, the length of each sequence (B,).
+        steps: T, for the form ``unrolled``, whose length is fixed.
 
     Returns:
         The artifact, read back and checked. ``missing_kernels`` tells which runtimes will refuse it.
@@ -65,8 +67,9 @@ def export(
 
     FORMS.get(form)  # a wrong name is said before a large checkpoint is read
     checkpoint = _checkpoint(source, prefix, nonlinearity, batch_first, head).converted(dtype)
-    model = draw(form, checkpoint.weights, opset, lengths=lengths, head=checkpoint.head)
-    return write_artifact(Path(output), checkpoint, model, form, TORCH_DREW if form == "module" else ())
+    model = draw(form, checkpoint.weights, opset, lengths=lengths, head=checkpoint.head, steps=steps)
+    drawn_with = TORCH_DREW if form == "module" else ()
+    return write_artifact(Path(output), checkpoint, model, form, drawn_with, steps)
 
 
 def missing_kernels(form: str, dtype: str) -> list[str]:

@@ -189,7 +189,8 @@ def _judgement(session: Session, case: Case) -> Judgement:
         case Check.CHUNKS:
             return _in_chunks(session, case)
         case Check.ROWS:
-            return _merged([_judged(session, _row_of(case, b)) for b in range(case.B)])
+            dynamic = session.subject.signature.fixed_T is None
+            return _merged([_judged(session, _row_of(case, b, cut=dynamic)) for b in range(case.B)])
         case Check.STATE:
             return _with_other_state(session, case)
         case Check.STEPS | Check.MASKS:
@@ -219,9 +220,9 @@ def _run(session: Session, case: Case, truth: Trajectory | None = None) -> tuple
     return judgement, answers
 
 
-def _row_of(case: Case, b: int) -> Case:
-    """One row of a batch on its own, cut to its length where it has one: the longest fills the input."""
-    T = case.T if case.lengths is None else int(case.lengths[b])
+def _row_of(case: Case, b: int, *, cut: bool) -> Case:
+    """One row of a batch on its own, where it may be cut to its length: the longest fills the input."""
+    T = case.T if case.lengths is None or not cut else int(case.lengths[b])
     lengths = None if case.lengths is None else case.lengths[b : b + 1]
     return replace(case, x=case.x[:T, b : b + 1], h_0=case.h_0[:, b : b + 1], lengths=lengths)
 
