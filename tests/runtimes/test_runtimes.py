@@ -61,7 +61,11 @@ def vouched(request) -> Runtime:
     return RUNTIMES.get(request.param)
 
 
-@pytest.fixture(params=list(RUNTIMES), ids=lambda runtime: runtime.name)
+def _marked(runtime: Runtime):
+    return pytest.param(runtime, id=runtime.name, marks=[pytest.mark.slow] if runtime.slow_to_compile else [])
+
+
+@pytest.fixture(params=map(_marked, RUNTIMES))
 def present(request) -> Runtime:
     if request.param.name not in PROVED and (reason := why_absent(request.param.name)):
         pytest.skip(f"{request.param.name}: {reason}")
@@ -214,7 +218,7 @@ class TestVersions:
             RUNTIMES.get("onnxruntyme@1.24.1")
 
     def test_what_runs_only_when_named(self):
-        assert not RUNTIMES.get("openvino-default").by_default
+        assert [runtime.name for runtime in RUNTIMES if not runtime.by_default] == ["openvino-default", "torch-compile"]
 
 
 class TestBfloat16:
