@@ -248,6 +248,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+def digest_of(path: Path) -> str | None:
+    """The sha256 of a folder's manifest, which binds every other file of it; None where there is no manifest."""
+    manifest = path / MANIFEST
+    return sha256_of(manifest) if manifest.is_file() else None
+
+
 def _check_fields(path: Path, manifest: Mapping[str, Any]) -> None:
     """Raises ArtifactError where the manifest is not that of a recurrent network's artifact."""
     if manifest.get("kind") == WHOLE_MODEL:

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rnn_export.record import Record
 from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import RUNTIMES
 from rnn_export.subject import Subject
-from rnn_export.verification import Progress, verify_runtime
+from rnn_export.verification import Progress, Verified, verify_runtime
 
 Files = Mapping[str, bytes]  # name relative to its folder -> content
 # Bytes of weights and inputs that every worker may have a copy of; beyond it one process does all.
@@ -34,11 +35,11 @@ class Cell:
     torch_errors: Mapping[str, float]
 
 
-# The rows of each cell, in the order of the cells
-Engine = Callable[[Sequence[Cell], Progress | None], list[list[Result]]]
+# What each cell showed, in the order of the cells
+Engine = Callable[[Sequence[Cell], Progress | None], list[Verified]]
 
 
-def run_cell(cell: Cell, progress: Progress | None = None) -> list[Result]:
+def run_cell(cell: Cell, progress: Progress | None = None) -> Verified:
     """All cases of the cell."""
     runtime = RUNTIMES.get(cell.runtime)
     return verify_runtime(
@@ -46,14 +47,15 @@ def run_cell(cell: Cell, progress: Progress | None = None) -> list[Result]:
     )
 
 
-def run_here(cells: Sequence[Cell], progress: Progress | None = None) -> list[list[Result]]:
+def run_here(cells: Sequence[Cell], progress: Progress | None = None) -> list[Verified]:
     """One after the other, in this process."""
     return [run_cell(cell, progress) for cell in cells]
 
 
-def lost(cell: Cell, detail: str) -> list[Result]:
+def lost(cell: Cell, detail: str) -> Verified:
     """The row of a cell that no worker lived to finish."""
-    return [Result(cell.runtime, "", "", Stage.RUN, Status.CRASHED, "crashed", detail=detail)]
+    row = Result(cell.runtime, "", "", Stage.RUN, Status.CRASHED, "crashed", detail=detail)
+    return Verified([row], Record(cell.runtime))
 
 
 def copied_bytes(subject: Subject) -> int:

@@ -13,23 +13,27 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from rnn_export import worker
+from rnn_export.documents import from_document
 from rnn_export.element_types import from_bits
+from rnn_export.record import Placement
 from rnn_export.result import Stage, Status
 from rnn_export.runtimes import Runtime
 
 LAST_BREATH = 1.0  # seconds from closing its pipe to its end, for a process that is ending
 MEMORY_LIMIT = 4 * 2**30  # torch's own address space is 0.6 GiB, ONNX Runtime's 0.2
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+THREADS = 1  # of a runtime: answers and times do not depend on the number of cores
+THREAD_LIMITS = {f"{library}_NUM_THREADS": str(THREADS) for library in ("OMP", "MKL", "OPENBLAS")}
 
 
 class Failure(Exception):  # noqa: N818
     """The child did not answer with arrays: what it means, and in its own words."""
 
-    def __init__(self, stage: Stage, status: Status, detail: str) -> None:
+    def __init__(self, stage: Stage, status: Status, detail: str, placement: Placement | None = None) -> None:
         super().__init__(detail)
         self.stage = stage
         self.status = status
         self.detail = detail
+        self.placement = placement
 
 
 class Child:
@@ -40,12 +44,18 @@ class Child:
         interpreter: the Python of the environment that has the runtime.
         timeout: seconds for each request, and for the start.
         memory_limit: bytes of address space; a runtime may opt out.
+
+    Attributes:
+        placement: where the nodes of the network that was prepared last are, if the runtime says so.
     """
 
     def __init__(self, runtime: Runtime, interpreter: Path, timeout: float, memory_limit: int = MEMORY_LIMIT) -> None:
         self.version = ""
+        self.placement: Placement | None = None
         self._timeout = timeout
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        # What a runtime leaves there goes with it: once ended, it can remove nothing itself.
+        self._scratch = tempfile.TemporaryDirectory(prefix="rnn-export-", ignore_cleanup_errors=True)
         limit = memory_limit if runtime.limit_address_space else 0
         self._process = subprocess.Popen(
             # -P: the folder of worker.py must not become importable as top-level modules
@@ -54,7 +64,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             bufsize=0,
-            env={**_environment(runtime), **ONE_THREAD, **runtime.environ},
+            env={**_environment(runtime), **THREAD_LIMITS, "TMPDIR": self._scratch.name, **runtime.environ},
             start_new_session=True,
         )
 
@@ -97,6 +107,7 @@ class Child:
                     stream.close()
                 except BrokenPipeError:  # bytes that a dead child never read
                     continue
+        self._scratch.cleanup()
 
     def _ask(self, stage: Stage, request: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         deadline = time.monotonic() + self._timeout
@@ -107,13 +118,19 @@ class Child:
         except OSError:
             pass  # it died before it read all: listening tells how
         header, outputs = self._listen(stage, deadline)
+        placement: Placement | None = header.get("placement")
         if header.get("status") != Status.PASS.value:
-            raise Failure(stage, Status(header["status"]), str(header["detail"]))
+            raise Failure(stage, Status(header["status"]), str(header["detail"]), placement)
+        if stage is Stage.PREPARE:
+            self.placement = placement
         return {name: from_bits(array) for name, array in outputs.items()}
 
     def _listen(self, stage: Stage, deadline: float) -> tuple[dict[str, Any], dict[str, Any]]:
         try:
-            return worker.receive(_Pipe(self._process.stdout, deadline))
+            header, outputs = worker.receive(_Pipe(self._process.stdout, deadline))
+            if header.get("placement") is not None:
+                header["placement"] = from_document(Placement, header["placement"], "placement")
+            return header, outputs
         except TimeoutError:
             raise self._timed_out(stage) from None
         except (EOFError, OSError):
@@ -205,5 +222,5 @@ class _Pipe:
 
 def _environment(runtime: Runtime) -> dict[str, str]:
     """The parent's variables, without those that would mix its packages into a runtime's own environment."""
-    mixing = ("PYTHONPATH", "PYTHONHOME") if runtime.own_environment else ()
+    mixing = ("PYTHONPATH", "PYTHONHOME", "NODE_PATH", "NODE_OPTIONS") if runtime.own_environment else ()
     return {name: value for name, value in os.environ.items() if name not in mixing}

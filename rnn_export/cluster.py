@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 from rnn_export.cells import Cell, Parcel, lost, run_cell
 from rnn_export.environments import interpreter_of
 from rnn_export.errors import ClusterError
-from rnn_export.result import Result, Stage, Status
+from rnn_export.record import Record
+from rnn_export.result import Result, Stage, Status, without_paths
 from rnn_export.runtimes import RUNTIMES
-from rnn_export.verification import Progress
+from rnn_export.verification import Progress, Verified
 
 CELLS_PER_CHUNK = 4  # about 140 cases: what a task costs, a few milliseconds, is nothing beside it
 TRIES = 3  # of a chunk, on machines that died under it
@@ -43,8 +44,8 @@ class _Chunk:
     failures: list[str] = field(default_factory=list)
 
 
-def run_on_ray(cells: Sequence[Cell], progress: Progress | None = None, *, address: str) -> list[list[Result]]:
-    """The rows of each cell, in the order of the cells.
+def run_on_ray(cells: Sequence[Cell], progress: Progress | None = None, *, address: str) -> list[Verified]:
+    """What each cell showed, in the order of the cells.
 
     Args:
         cells: what to run.
@@ -55,7 +56,7 @@ def run_on_ray(cells: Sequence[Cell], progress: Progress | None = None, *, addre
         ClusterError: Ray is not installed, no cluster answers there, or its machines have another rnn-export.
     """
     with _connected(address) as ray:
-        found: dict[int, list[Result]] = {}
+        found: dict[int, Verified] = {}
         nodes = _nodes(ray, sorted({cell.runtime for cell in cells}))
         waiting = list(_chunks(cells, sum(node.slots for node in nodes.values())))
         parcels = {id(cell.subject): None for cell in cells}
@@ -77,14 +78,14 @@ def run_on_ray(cells: Sequence[Cell], progress: Progress | None = None, *, addre
                 chunk, node = running.pop(reference)
                 node.running -= 1
                 try:
-                    rows = ray.get(reference)
+                    shown = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:  # what our own code raised there
                     raise error.as_instanceof_cause() from None
                 except ray.exceptions.RayError as error:  # the machine or its worker is gone
                     chunk.failures.append(type(error).__name__)
                     waiting.append(chunk)
                     continue
-                for number, result in zip(chunk.numbers, rows, strict=True):
+                for number, result in zip(chunk.numbers, shown, strict=True):
                     found[number] = result
                     if progress is not None:
                         total = len(cells[number].subject.cases)
@@ -180,7 +181,7 @@ def _retire_dead(ray: ModuleType, nodes: dict[str, _Node]) -> None:
         del nodes[name]
 
 
-def _settled(chunk: _Chunk, cells: Sequence[Cell], nodes: dict[str, _Node], found: dict[int, list[Result]]) -> bool:
+def _settled(chunk: _Chunk, cells: Sequence[Cell], nodes: dict[str, _Node], found: dict[int, Verified]) -> bool:
     """Whether there is nothing more to wait for: no machine has the runtime, or it died too often."""
     if len(chunk.failures) >= TRIES:
         detail = f"the machines that it ran on died under it: {', '.join(chunk.failures)}"
@@ -190,7 +191,7 @@ def _settled(chunk: _Chunk, cells: Sequence[Cell], nodes: dict[str, _Node], foun
         return False
     detail = "no machine of the cluster has it"
     row = Result(chunk.runtime, "", "", Stage.FIND, Status.ABSENT, "absent", detail=detail)
-    found.update({number: [row] for number in chunk.numbers})
+    found.update({number: Verified([row], Record(chunk.runtime)) for number in chunk.numbers})
     return True
 
 
@@ -212,13 +213,14 @@ def _submit(ray: ModuleType, node: _Node, runtime: str, work: Sequence[Any]) -> 
     return task.options(**_on(ray, node.name), num_gpus=gpus).remote(work)
 
 
-def _run_chunk(work: Sequence[Any]) -> list[list[Result]]:
+def _run_chunk(work: Sequence[Any]) -> list[Verified]:
     """On the machine: unpack each subject and run its cell."""
     import ray
 
-    rows = []
+    shown = []
     for reference, (runtime, timeout, errors) in work:
         parcel: Parcel = ray.get(reference)
         with parcel.unpacked() as subject:
-            rows.append(run_cell(Cell(subject, runtime, timeout, errors)))
-    return rows
+            rows, record = run_cell(Cell(subject, runtime, timeout, errors))
+            shown.append(Verified([without_paths(row, str(subject.folder.parent)) for row in rows], record))
+    return shown

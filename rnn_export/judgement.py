@@ -1,7 +1,7 @@
 """Judging the answers to one case: shapes, every step's residual, NaN placement, h_n, and end to end."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rnn_export.oracle import Trajectory, head_input, valid_steps
 from rnn_export.precision import judge_as_asked
-from rnn_export.residual import Residual
+from rnn_export.residual import Place, Residual
 from rnn_export.rounding import ARITHMETICS
 from rnn_export.sequences import Sequence, stretches
 from rnn_export.spec import NONLINEARITIES
@@ -52,6 +52,19 @@ class Judgement:
     notes: tuple[str, ...] = ()
     judged: int = 0
     diverges: bool = False  # a documented difference of a runtime, no mismatch
+    element: "Element | None" = None
+    residuals: NDArray[np.float64] | None = None  # (T,), the largest of each step over all layers; without h_n's
+    errors: NDArray[np.float64] | None = None  # (T,), the largest of each step's output against float64
+
+
+class Element(NamedTuple):
+    """The first wrong element: t in the input's own order; no layer where it is the head's."""
+
+    step: int
+    row: int
+    unit: int
+    layer: int | None = None
+    direction: int | None = None
 
 
 @dataclass
@@ -67,10 +80,15 @@ class _Found:
     detail: str = ""
     diverges: bool = False
     notes: list[str] = field(default_factory=list)
+    element: Element | None = None
+    by_step: NDArray[np.float64] | None = None
 
     def add(
-        self, residual: Residual, where: str, precision: str, asked: str, swallowed: bool, instead: str = ""
+        self, residual: Residual, run: "_Run", precision: str, asked: str, swallowed: bool, instead: str = ""
     ) -> None:
+        if run.ends is None:
+            known = residual.by_step if self.by_step is None else self.by_step
+            self.by_step = np.maximum(known, residual.by_step)
         self.worst = max(self.worst, residual.max_q)
         self.judged += residual.judged
         self.overflowed += residual.overflowed
@@ -79,19 +97,21 @@ class _Found:
             self.precision = precision
         if self.code and not self.diverges:
             return
-        of = f" of {where}" if where else ""
+        of = f" of {run.where}" if run.where else ""
         if residual.first is not None:
-            t, b, unit = residual.first
+            self.element = run.element(residual.first)
+            t, b, unit = self.element[:3]
             self.code, self.diverges = "step-residual", False
             place = f"first at t={t} b={b} unit={unit}{of}"
             self.detail = f"residual {residual.max_q:.3g} > 4, {place}; {instead or _explained(precision, asked)}"
         elif residual.misplaced is not None:
-            t, b, unit = residual.misplaced
+            self.element = run.element(residual.misplaced)
+            t, b, unit = self.element[:3]
             self.code, self.diverges = ("nan-swallowed", True) if swallowed else ("nan-misplaced", False)
             what = "swallows a NaN" if residual.swallowed else "puts NaN or infinity where IEEE arithmetic does not"
             self.detail = f"{what}, first at t={t} b={b} unit={unit}{of}"
 
-    def judgement(self, max_abs: float | None = None) -> Judgement:
+    def judgement(self, max_abs: float | None = None, errors: NDArray[np.float64] | None = None) -> Judgement:
         notes = list(self.notes)
         if self.overflowed:
             notes.append(f"{self.overflowed} elements overflow, not judged")
@@ -106,6 +126,9 @@ class _Found:
             tuple(notes),
             self.judged,
             self.diverges,
+            self.element,
+            self.by_step,
+            errors,
         )
 
 
@@ -140,7 +163,7 @@ def judge(
         return Judgement("padding", "past the end of a sequence the output is not 0")
     # With NaN or infinity in the input a distance says nothing: their placement is judged, step by step.
     finite = all(np.isfinite(x[steps][inside[steps]]).all() for steps in pieces)
-    max_abs = _distance(answers, truth) if finite else None
+    max_abs, errors = _distances(answers, truth) if finite else (None, None)
     layers = answers.layers
     if layers is None and weights.spec.num_layers == 1:
         layers = [answers.output]
@@ -150,14 +173,15 @@ def judge(
         _judge_head(found, head, read, answers.prediction, asked, lengths)
     if layers is None:
         if found.code:
-            return Judgement(found.code, found.detail, max_abs=max_abs, diverges=found.diverges)
-        return Judgement(max_abs=max_abs) if finite else _placed(answers, truth)
+            wrong = Judgement(found.code, found.detail, max_abs=max_abs, diverges=found.diverges)
+            return replace(wrong, element=found.element, errors=errors)
+        return Judgement(max_abs=max_abs, errors=errors) if finite else _placed(answers, truth)
     for layer, states in enumerate(layers):
         below = x if layer == 0 else layers[layer - 1]
         _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked, lengths)
     if not found.code and finite and (step := _incomparable_from(answers.output, truth)) is not None:
         found.notes.append(f"end to end no longer comparable from t={step}")
-    return found.judgement(max_abs)
+    return found.judgement(max_abs, errors)
 
 
 def judge_cell(
@@ -184,7 +208,7 @@ def judge_cell(
         lengths: (B,), each in 1..T; steps past a sequence's end are not judged.
     """
     found = _Found()
-    _judge_runs(found, cell, _runs(x, h_0, y, h_n, "", reverse, lengths), asked, reverse)
+    _judge_runs(found, cell, _runs(_Run(x, h_0, y, "", lengths, None, int(reverse)), h_n), asked)
     if not found.code and not found.judged and x.size:
         found.code, found.detail, found.diverges = "overflow", UNJUDGED, True
     return found.judgement()
@@ -207,45 +231,52 @@ def _judge_layer(
         row, cell, reverse = layer * spec.num_directions + direction, weights.cell(layer, direction), direction == 1
         y = states[:, :, direction * H : (direction + 1) * H]
         where = f"layer {layer}" + (" in reverse" if reverse else "")
-        runs = _runs(below, h_0[row], y, None if h_n is None else h_n[row], where, reverse, lengths)
-        _judge_runs(found, cell, runs, asked, reverse)
-
-
-def _runs(
-    x: NDArray[np.floating],
-    h_0: NDArray[np.floating],
-    y: NDArray[np.floating],
-    h_n: NDArray[np.floating] | None,
-    where: str,
-    reverse: bool,
-    lengths: NDArray[np.integer] | None,
-) -> list["_Run"]:
-    """What is judged of one layer and direction: its states, and h_n where it is not the last of them."""
-    runs = [_Run(x, h_0, y, where, lengths)]
-    if h_n is not None and len(y):
-        # h_n must be the last state: where it is not, bit for bit, it is judged from the state before it
-        last, previous = _last_step(y, h_0, reverse, lengths)
-        rows = np.arange(y.shape[1])
-        if not np.array_equal(h_n, y[last, rows], equal_nan=True):
-            runs.append(_Run(x[last, rows][None], previous, h_n[None], ", ".join(filter(None, ["h_n", where])), None))
-    return runs
-
-
-def _judge_runs(found: _Found, cell: Cell, runs: list["_Run"], asked: str, reverse: bool) -> None:
-    for run in runs:
-        arrays = (cell, run.x, run.h_0, run.y)
-        residual, precision = judge_as_asked(asked, *arrays, reverse=reverse, lengths=run.lengths)
-        swallowed = residual.swallowed and cell.nonlinearity == "relu"
-        instead = "" if residual.first is None else _other_activation(cell, run, reverse)
-        found.add(residual, run.where, precision, asked, swallowed, instead)
+        run = _Run(below, h_0[row], y, where, lengths, layer, direction)
+        _judge_runs(found, cell, _runs(run, None if h_n is None else h_n[row]), asked)
 
 
 class _Run(NamedTuple):
-    x: NDArray[np.floating]
+    """What is judged at once: the steps of one layer and direction, of the head, or of h_n alone."""
+
+    x: Sequence
     h_0: NDArray[np.floating]
     y: NDArray[np.floating]
     where: str
     lengths: NDArray[np.integer] | None
+    layer: int | None = None
+    direction: int | None = None
+    ends: NDArray[np.integer] | None = None  # (B,), of h_n: which step of each row its one step is
+
+    @property
+    def reverse(self) -> bool:
+        return self.direction == 1
+
+    def element(self, place: Place) -> Element:
+        step = place.t if self.ends is None else int(self.ends[place.b])
+        return Element(step, place.b, place.unit, self.layer, self.direction)
+
+
+def _runs(run: _Run, h_n: NDArray[np.floating] | None) -> list[_Run]:
+    """What is judged of one layer and direction: its states, and h_n where it is not the last of them."""
+    y = run.y
+    if h_n is None or not len(y):
+        return [run]
+    # h_n must be the last state: where it is not, bit for bit, it is judged from the state before it
+    last, previous = _last_step(y, run.h_0, run.reverse, run.lengths)
+    rows = np.arange(y.shape[1])
+    if np.array_equal(h_n, y[last, rows], equal_nan=True):
+        return [run]
+    x, where = run.x[:][last, rows][None], ", ".join(filter(None, ["h_n", run.where]))
+    return [run, run._replace(x=x, h_0=previous, y=h_n[None], where=where, lengths=None, ends=last)]
+
+
+def _judge_runs(found: _Found, cell: Cell, runs: list[_Run], asked: str) -> None:
+    for run in runs:
+        arrays = (cell, run.x, run.h_0, run.y)
+        residual, precision = judge_as_asked(asked, *arrays, reverse=run.reverse, lengths=run.lengths)
+        swallowed = residual.swallowed and cell.nonlinearity == "relu"
+        instead = "" if residual.first is None else _other_activation(cell, run)
+        found.add(residual, run, precision, asked, swallowed, instead)
 
 
 def _last_step(
@@ -270,17 +301,17 @@ def _judge_head(
 ) -> None:
     cell, start = head.as_cell(), np.zeros((prediction.shape[1], 0), prediction.dtype)
     residual, precision = judge_as_asked(asked, cell, read, start, prediction, lengths=lengths)
-    found.add(residual, "the head", precision, asked, swallowed=False)
+    found.add(residual, _Run(read, start, prediction, "the head", lengths), precision, asked, swallowed=False)
 
 
-def _other_activation(cell: Cell, run: _Run, reverse: bool) -> str:
+def _other_activation(cell: Cell, run: _Run) -> str:
     """The commonest mistake: a state_dict does not say which activation it was trained with."""
     for nonlinearity in NONLINEARITIES:
         other = cell._replace(nonlinearity=nonlinearity)
         arrays = (other, run.x, run.h_0, run.y)
         if nonlinearity == cell.nonlinearity:
             continue
-        if judge_as_asked("", *arrays, reverse=reverse, lengths=run.lengths)[0].passed:
+        if judge_as_asked("", *arrays, reverse=run.reverse, lengths=run.lengths)[0].passed:
             return f"it computes {nonlinearity}, not {cell.nonlinearity}"
     return ""
 
@@ -293,26 +324,30 @@ def _explained(precision: str, asked: str) -> str:
 
 
 def _pairs(answers: Answers, truth: Trajectory) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float64]]]:
-    """What was answered beside what is true: h_n, and output in stretches of steps, in order."""
-    if answers.h_n is not None:
-        yield answers.h_n, truth.h_n
+    """What was answered beside what is true: output in stretches of steps, in order, and h_n last."""
     for steps in _steps_of(answers.output):
         yield answers.output[steps], truth.output[steps]
+    if answers.h_n is not None:
+        yield answers.h_n, truth.h_n
 
 
 def _steps_of(output: NDArray[np.floating]) -> list[slice]:
     return stretches(len(output), output.shape[1] * output.shape[2])
 
 
-def _distance(answers: Answers, truth: Trajectory) -> float:
-    """The largest absolute error of output and h_n; inf where one is not finite and the other is."""
-    largest = 0.0
+def _distances(answers: Answers, truth: Trajectory) -> tuple[float, NDArray[np.float64]]:
+    """The largest absolute error of output and h_n, and of each step's output (T,).
+
+    inf where one is not finite and the other is.
+    """
+    largest = []
     for found, expected in _pairs(answers, truth):
         with np.errstate(invalid="ignore"):
             error = np.abs(found.astype(np.float64) - expected)
         error[np.isnan(error) & (np.isnan(found) == np.isnan(expected)) & (found == expected)] = 0.0
-        largest = max(largest, float(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(initial=0.0)))
-    return largest
+        largest.append(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(axis=(1, 2), initial=0.0))
+    errors = np.concatenate([np.zeros(0), *largest])
+    return float(errors.max(initial=0.0)), errors[: len(answers.output)]
 
 
 def _placed(answers: Answers, truth: Trajectory) -> Judgement:

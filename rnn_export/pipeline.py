@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnn_export.errors import SourceError, UsageError
-from rnn_export.result import NO_RUNTIMES, Status
+from rnn_export.result import NO_RUNTIMES, Status, without_paths
 from rnn_export.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from rnn_export.description import CheckpointDescription
     from rnn_export.model_description import ModelDescription
     from rnn_export.report import Report
-    from rnn_export.result import Result
     from rnn_export.runtimes import Runtime
     from rnn_export.subject import Subject
-    from rnn_export.verification import Progress
+    from rnn_export.verification import Progress, Verified
     from rnn_export.weights import Weights
 
 DEFAULT_OPSET = 18  # the oldest that torch's exporter draws in natively; every current runtime reads it
@@ -79,13 +78,16 @@ def missing_kernels(form: str, dtype: str) -> list[str]:
     from rnn_export.forms import FORMS
 
     product = FORMS.get(form).product
-    said = []
+    refusing: dict[str, list[str]] = {}
     for runtime in RUNTIMES:
         if (product, dtype) in runtime.lacks:
             others = [other.name for other in FORMS if (other.product, dtype) not in runtime.lacks]
-            instead = f"form {' or '.join(others)} runs there" if others else "choose another --dtype for it"
-            said.append(f"{runtime.name} has no {product} kernel for {dtype} and will refuse this file: {instead}")
-    return said
+            instead = f"form {' or '.join(others)} runs there" if others else "choose another --dtype for them"
+            refusing.setdefault(instead, []).append(runtime.name)
+    return [
+        f"no {product} kernel for {dtype} in {', '.join(names)}, which will refuse this file: {instead}"
+        for instead, names in refusing.items()
+    ]
 
 
 def verify(
@@ -130,6 +132,9 @@ def verify(
     Raises:
         RnnExportError: an unknown runtime, an artifact or file that cannot be read, or no such cluster.
     """
+    from rnn_export.artifact import digest_of
+    from rnn_export.child import THREADS
+    from rnn_export.machine import this_environment, utc_now
     from rnn_export.report import Report
     from rnn_export.subject import Asked, subject_of_artifact, subject_of_model
 
@@ -159,7 +164,9 @@ def verify(
         else:
             subject = subject_of_artifact(path, Path(scratch), asked)
         engine = _engine(subject, jobs if inputs is None else 1, ray)
-        results = [*subject.findings, *_rows(subject, wanted, timeout, progress, saved, engine)]
+        runs = _runs(subject, wanted, timeout, progress, saved, engine)
+        digest = digest_of(subject.folder)
+    results = [*subject.findings, *(without_paths(row, scratch) for run in runs for row in run.rows)]
     present = {row.runtime for row in results if row.status is not Status.ABSENT} - NO_RUNTIMES
     required = frozenset(named | demanded) or frozenset(present)
     references = frozenset(runtime.name for runtime in RUNTIMES if runtime.reads != "model.onnx")
@@ -168,7 +175,21 @@ def verify(
     network += ["lengths"] if subject.signature.lengths else []
     network += [f"head of {len(subject.head.weight)}"] if subject.head is not None else []
     words, said = "   ".join(network), bool(named | demanded)
-    return Report(subject.name, subject.form, words, tuple(results), required, demanded, strict, references, named=said)
+    return Report(
+        subject.name,
+        subject.form,
+        words,
+        tuple(results),
+        required,
+        demanded,
+        strict,
+        references,
+        said,
+        runtimes=tuple(run.record for run in runs),
+        digest=digest,
+        environment=this_environment(THREADS),
+        created=utc_now(),
+    )
 
 
 def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
@@ -197,29 +218,29 @@ def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
     return describe_checkpoint(path)
 
 
-def _rows(
+def _runs(
     subject: "Subject",
     wanted: "list[Runtime]",
     timeout: float,
     progress: "Progress | None",
     expect: Path | None,
     engine: "Engine",
-) -> "list[Result]":
-    """The rows of the wanted runtimes, in their order; torch always runs, as the denominator of ratios."""
+) -> "list[Verified]":
+    """What the wanted runtimes showed, in their order; torch always runs, as the denominator of ratios."""
     from rnn_export.cases import read_arrays
     from rnn_export.cells import Cell, run_here
     from rnn_export.verification import judge_saved
 
     (reference,) = run_here([Cell(subject, "torch", timeout, {})], progress)
-    errors = {row.case: row.max_abs for row in reference if row.max_abs is not None}
-    rows: list[Result] = []
+    errors = {row.case: row.max_abs for row in reference.rows if row.max_abs is not None}
+    runs: list[Verified] = []
     if expect is not None:
         own = subject.cases[0]  # the user's own data comes first
-        rows.append(judge_saved(subject, own, read_arrays(expect), expect.name, errors.get(own.name)))
+        runs.append(judge_saved(subject, own, read_arrays(expect), expect.name, errors.get(own.name)))
     names = [runtime.name for runtime in wanted]
     cells = [Cell(subject, name, timeout, errors) for name in names if name != "torch"]
     others = iter(engine(cells, progress))
-    return [*rows, *(row for name in names for row in (reference if name == "torch" else next(others)))]
+    return [*runs, *(reference if name == "torch" else next(others) for name in names)]
 
 
 def _engine(subject: "Subject", jobs: int, ray: str | None) -> "Engine":

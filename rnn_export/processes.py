@@ -9,13 +9,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 from rnn_export.cells import Cell, lost, run_cell, run_here
-from rnn_export.result import Result
-from rnn_export.verification import Progress
+from rnn_export.verification import Progress, Verified
 from rnn_export.worker import die_with_parent
 
 
-def run_in_processes(cells: Sequence[Cell], progress: Progress | None = None, *, jobs: int) -> list[list[Result]]:
-    """The rows of each cell, in the order of the cells.
+def run_in_processes(cells: Sequence[Cell], progress: Progress | None = None, *, jobs: int) -> list[Verified]:
+    """What each cell showed, in the order of the cells.
 
     A worker that is killed takes the pool with it: what was not finished then runs again, each cell in a pool of its
     own, so that only a cell that kills its worker twice is lost, and says so.
@@ -27,7 +26,7 @@ def run_in_processes(cells: Sequence[Cell], progress: Progress | None = None, *,
     """
     if len(cells) <= 1:
         return run_here(cells, progress)
-    found: dict[int, list[Result]] = {}
+    found: dict[int, Verified] = {}
     try:
         _run(cells, list(range(len(cells))), jobs, found, progress)
     except BrokenProcessPool:
@@ -40,7 +39,7 @@ def run_in_processes(cells: Sequence[Cell], progress: Progress | None = None, *,
 
 
 def _run(
-    cells: Sequence[Cell], numbers: list[int], jobs: int, found: dict[int, list[Result]], progress: Progress | None
+    cells: Sequence[Cell], numbers: list[int], jobs: int, found: dict[int, Verified], progress: Progress | None
 ) -> None:
     with _pool(min(jobs, len(numbers))) as pool:
         futures = {pool.submit(run_cell, cells[number]): number for number in numbers}

@@ -22,7 +22,7 @@ from rnn_export.weights import Weights
 
 SCRIPT = '''"""{title}
 
-pip install {requires}, then run this file in its folder.
+{install}, then run this file in its folder.
 """
 
 import numpy as np
@@ -136,7 +136,9 @@ def _write(artifact: Artifact, runtime: Runtime, row: Result, output: Path) -> N
         del expected["output"]
     verdict = f"{row.status.value} [{row.code}]"
     title = f"{runtime.name} {row.version}: {verdict} on {artifact.spec}, {row.case or 'loading'}."
-    script = SCRIPT.format(title=title, requires=" ".join(runtime.requires), snippet=runtime.snippet)
+    install = f"pip install {' '.join(runtime.requires)}"
+    install += f", npm install {' '.join(runtime.npm)}" if runtime.npm else ""
+    script = SCRIPT.format(title=title, install=install, snippet=runtime.snippet)
 
     def fill(folder: Path) -> None:
         (folder / "model.onnx").write_bytes(artifact.model_path.read_bytes())

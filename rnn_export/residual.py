@@ -23,7 +23,7 @@ there w = m + |z| + 2**-16 * sqrt(n * (2*z*z + v) / 6), because only what is sto
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +71,7 @@ class Residual:
     swallowed: bool  # the misplaced element is finite where IEEE arithmetic has NaN
     rho: float
     spread: float
+    by_step: NDArray[np.float64] = field(compare=False, repr=False)  # (T,): the largest q of each step, as in max_q
 
     @property
     def passed(self) -> bool:
@@ -107,7 +108,7 @@ def step_residual(
     if y.shape != (T, B, H) or h_0.shape != (B, states) or cell.weight_ih.shape != (H, I):
         raise ValueError(f"x {x.shape}, h_0 {h_0.shape}, y {y.shape} do not fit {cell.weight_ih.shape}")
     terms = Terms.of(cell, arithmetic)
-    judge = _Judge(terms)
+    judge = _Judge(terms, T)
     inside = valid_steps(T, B, lengths)
     for start, operands, answers, valid in _chunks(x, h_0, y, inside, reverse):
         judge.add(start, Chunk.of(terms, *operands, answers), valid)
@@ -143,8 +144,9 @@ def _chunks(
 class _Judge:
     """Collects q over the chunks and hears the appeals."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, T: int) -> None:
         self.terms = terms
+        self.by_step = np.zeros(T)
         # A float64 residual evaluated in float64 has an error of its own: above 2 it is evaluated exactly.
         self.appeal_from = 2.0 if terms.arithmetic.double else GATE
         self.max_q = 0.0
@@ -170,6 +172,7 @@ class _Judge:
             self._add_rho(judged, r, slope, chunk)
             self._check_masks(start, valid & ~finite & np.ones_like(judged), chunk)
         self._hear(start, q, chunk)
+        self.by_step[start : start + len(q)] = q.max(axis=(1, 2), initial=0.0)
 
     def _count_blind(self, judged: NDArray[np.bool_], s: Array, y: Array) -> None:
         if self.terms.nonlinearity == "tanh":
@@ -205,7 +208,7 @@ class _Judge:
             self.swallowed = bool(np.isnan(expected[t, b, unit]) and np.isfinite(y[t, b, unit]))
 
     def _hear(self, start: int, q: Array, chunk: Chunk) -> None:
-        """Let every flagged element appeal, in order of time, until one of them is found wrong."""
+        """Let every flagged element appeal, in order of time, until one is found wrong; q gets what was heard."""
         self.above += int((q > GATE).sum())
         flagged = q > self.appeal_from
         self.max_q = max(self.max_q, float(q[~flagged].max(initial=0.0)))
@@ -221,6 +224,7 @@ class _Judge:
                 t, b, unit = places[i + wrong[0]]
                 self.first = (start + int(t), int(b), int(unit))
                 heard = np.concatenate([heard[: wrong[0] + 1], raised[i + wrong[0] + 1 : i + size]])
+            q[tuple(places[i : i + size].T)] = heard
             self.max_q = max(self.max_q, float(heard.max()))
 
     def verdict(self, T: int, reverse: bool) -> Residual:
@@ -241,4 +245,5 @@ class _Judge:
             swallowed=self.swallowed,
             rho=float(np.sqrt(self.rho_sum / self.live)) if self.live else 0.0,
             spread=self.above / max(1, self.judged),
+            by_step=self.by_step[::-1] if reverse else self.by_step,
         )

@@ -1,10 +1,12 @@
 """The words of a verdict: how far a run got, what that means, and one row of a report."""
 
-import sys
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
+
+from rnn_export.documents import to_document
 
 
 class Stage(Enum):
@@ -37,11 +39,21 @@ class Result:
 
     Attributes:
         runtime: the runtime's name, "file" for what is read from the file itself, or "expect" for saved outputs.
-        code: a stable word for the finding, empty when it passed.
-        residual: the largest q of the step residual after the appeal; None where none was measured.
+        version: of the runtime's package.
+        case: the input that was run, by name; empty where the runtime did not get that far.
+        stage: how far it got: FIND, PREPARE, RUN or COMPARE.
+        status: what that means, such as PASS or MISMATCH.
+        code: a stable word for the finding, empty when it passed; ``rnn-export explain CODE`` says what it means.
+        residual: the largest q of the step residual after the appeal; null where none was measured.
         precision: the arithmetic that was really used.
         max_abs: the largest absolute error against the float64 oracle, over output and h_n.
         ratio: max_abs over torch's own error on the same input, in the same type.
+        detail: the finding in words.
+        step: of the first wrong element, from 0 in the input's own order; null where no single element is meant.
+        row: of the batch that this element is in.
+        unit: of the layer's state that it is.
+        layer: from 0; null where no layer is meant, as in a head.
+        direction: 0, or 1 for the one that reads from the end.
     """
 
     runtime: str
@@ -55,6 +67,11 @@ class Result:
     max_abs: float | None = None
     ratio: float | None = None
     detail: str = ""
+    step: int | None = None
+    row: int | None = None
+    unit: int | None = None
+    layer: int | None = None
+    direction: int | None = None
 
     @property
     def passed(self) -> bool:
@@ -62,25 +79,12 @@ class Result:
 
     def to_dict(self) -> Mapping[str, Any]:
         """For JSON, which has no infinity: a number that is not finite becomes the largest float."""
-        return {
-            "runtime": self.runtime,
-            "version": self.version,
-            "case": self.case,
-            "stage": self.stage.value,
-            "status": self.status.value,
-            "code": self.code,
-            "residual": _finite(self.residual),
-            "precision": self.precision,
-            "max_abs": _finite(self.max_abs),
-            "ratio": _finite(self.ratio),
-            "detail": self.detail,
-        }
+        return dict(to_document(self))
 
 
-def _finite(number: float | None) -> float | None:
-    if number is None:
-        return None
-    return number if abs(number) <= sys.float_info.max else sys.float_info.max
+def without_paths(result: Result, folder: str) -> Result:
+    """The row without the temporary folder in what a runtime said: it is nobody's business, and another each time."""
+    return replace(result, detail=re.sub(rf"{re.escape(folder)}/(?:[\w-]+/)?", "", result.detail))
 
 
 NO_RUNTIMES = frozenset({"file", "expect"})  # rows about the file itself, and about outputs saved elsewhere

@@ -13,6 +13,7 @@ from rnn_export.environments import installed_version
 from rnn_export.inspection import Signature, frozen_length
 from rnn_export.judgement import Answers, shape_problem
 from rnn_export.oracle import valid_steps
+from rnn_export.record import Placement
 from rnn_export.runtimes import Runtime
 from rnn_export.sequences import stretches
 from rnn_export.subject import Subject
@@ -38,12 +39,14 @@ class Session:
     Attributes:
         version: of the runtime's package, as the child says once it runs.
         dead: whether there is no child to ask; ``start`` makes a new one.
+        placement: where the nodes of the shipped network are, if the runtime says so.
     """
 
     def __init__(self, subject: Subject, runtime: Runtime, interpreter: Path, timeout: float) -> None:
         self.subject, self.runtime = subject, runtime
         self.version = installed_version(runtime)
         self.dead = True
+        self.placement: Placement | None = None
         self._interpreter, self._timeout = interpreter, timeout
         self._child: Child | None = None
         self._reads_weights = runtime.reads == "weights.safetensors"
@@ -83,8 +86,13 @@ class Session:
         self._child = child
         child.wait_until_ready()
         self.version = child.version or self.version
-        canary.sing(child, self.runtime.reads)
-        child.prepare(self.subject.folder)
+        try:
+            canary.sing(child, self.runtime.reads)
+            child.prepare(self.subject.folder)
+        except Failure as failure:
+            self.placement = failure.placement
+            raise
+        self.placement = child.placement
         self.dead = False
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import SourceError
 from rnn_export.judgement import RATIO_GATE, UNJUDGED, Answers, Judgement, judge, ratio_to_torch, shape_problem
 from rnn_export.oracle import Trajectory, run_oracle
+from rnn_export.record import Record, Series, series_of
+from rnn_export.residual import GATE
 from rnn_export.result import Result, Stage, Status
 from rnn_export.rounding import ARITHMETICS
 from rnn_export.runtimes import Runtime
@@ -31,6 +34,28 @@ _EMPTY = {
 }
 
 
+class Verified(NamedTuple):
+    """The rows of one runtime, and what else it showed."""
+
+    rows: list[Result]
+    record: Record
+
+
+class _Telling:
+    """The case whose course over time tells most: one that failed, else the user's own, else the longest."""
+
+    def __init__(self) -> None:
+        self.series: Series | None = None
+        self._rank = (False, False, 0, 0)
+
+    def hear(self, case: Case, judgement: Judgement) -> None:
+        rank = (bool(judgement.code and not judgement.diverges), bool(case.own), case.T, -case.B)
+        if case.check is not Check.STEPS or rank <= self._rank:
+            return
+        if series := series_of(case.name, GATE, judgement.residuals, judgement.errors):
+            self._rank, self.series = rank, series
+
+
 def verify_runtime(
     subject: Subject,
     runtime: Runtime,
@@ -38,7 +63,7 @@ def verify_runtime(
     timeout: float,
     torch_errors: Mapping[str, float],
     progress: Progress | None = None,
-) -> list[Result]:
+) -> Verified:
     """All cases of the subject on one runtime.
 
     Args:
@@ -51,18 +76,27 @@ def verify_runtime(
     interpreter = interpreter_of(runtime)
     if interpreter is None:
         detail = f"not installed: {how_to_install(runtime)}"
-        return [Result(runtime.name, "", "", Stage.FIND, Status.ABSENT, "absent", detail=detail)]
+        row = Result(runtime.name, "", "", Stage.FIND, Status.ABSENT, "absent", detail=detail)
+        return Verified([row], Record(runtime.name, precision=runtime.precision))
     cases = of_two_shapes(subject.cases) if runtime.slow_to_compile else subject.cases
     session = Session(subject, runtime, interpreter, timeout)
     results: list[Result] = []
+    telling = _Telling()
     deaths = 0
+
+    def verified(rows: list[Result]) -> Verified:
+        record = Record(runtime.name, session.version, runtime.precision, session.placement, telling.series)
+        return Verified(rows, record)
+
     try:
         session.start()
         for done, case in enumerate(cases, 1):
             try:
                 if session.dead:
                     session.start()
-                results.append(_row(session, case, torch_errors))
+                result, judgement = _row(session, case, torch_errors)
+                results.append(result)
+                telling.hear(case, judgement)
             except Failure as failure:
                 results.append(_failed(session, case.name, failure))
                 deaths += session.dead
@@ -73,12 +107,12 @@ def verify_runtime(
                 results[-1] = replace(results[-1], detail=rest)
                 break
     except Failure as failure:
-        return [*results, _failed(session, "", failure)]
+        return verified([*results, _failed(session, "", failure)])
     finally:
         session.close()
     if len(cases) < len(subject.cases):
         results = _noted(results, cases, len(subject.cases))
-    return [*results, *_not_exercised(subject, results)]
+    return verified([*results, *_not_exercised(subject, results)])
 
 
 def _noted(results: list[Result], cases: Sequence[Case], of: int) -> list[Result]:
@@ -93,7 +127,7 @@ def _noted(results: list[Result], cases: Sequence[Case], of: int) -> list[Result
 
 def judge_saved(
     subject: Subject, case: Case, saved: Mapping[str, Array], name: str, torch_error: float | None
-) -> Result:
+) -> Verified:
     """Outputs that were saved elsewhere, judged as if a runtime had answered them now.
 
     Args:
@@ -119,11 +153,14 @@ def judge_saved(
         raise SourceError(f"{name}: {problem}", "It must hold what the network gives for --inputs")
     answers = Answers(found["output"], found.get("h_n"), None)
     judgement = judge(weights, case.x, case.h_0, answers, subject.truth_of(case), lengths=case.lengths)
-    return _result(subject, case, judgement, torch_error, ("expect", "", name))
+    telling = _Telling()
+    telling.hear(case, judgement)
+    row = _result(subject, case, judgement, torch_error, ("expect", "", name))
+    return Verified([row], Record("expect", series=telling.series))
 
 
-def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> Result:
-    """One case, judged.
+def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> tuple[Result, Judgement]:
+    """One case, judged, and the judgement that the row was made of.
 
     Raises:
         Failure: the child did not answer.
@@ -141,7 +178,8 @@ def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> Res
         code, detail = _EMPTY[case.check]
         judgement = Judgement(code, detail, diverges=True)
     torch_error = judgement.max_abs if name == "torch" else torch_errors.get(case.name)
-    return _result(session.subject, case, judgement, torch_error, (name, session.version, case.name))
+    row = _result(session.subject, case, judgement, torch_error, (name, session.version, case.name))
+    return row, judgement
 
 
 def _result(
@@ -164,6 +202,7 @@ def _result(
         judgement.max_abs,
         ratio,
         "; ".join(part for part in (judgement.detail, *judgement.notes, _own(case, judgement)) if part),
+        *(judgement.element or ()),
     )
 
 

@@ -122,15 +122,18 @@ def main() -> None:
             return
         try:
             outputs: Mapping[str, Any] = {}
+            placement = None
             if request["do"] == "prepare":
                 prepared.append(prepare(Path(request["folder"])))
+                placement = getattr(prepared[-1], "placement", None)
             else:
                 outputs = prepared[request["network"]](inputs)
-            send(answers, {"status": "PASS"}, outputs)
+            send(answers, {"status": "PASS", "placement": placement}, outputs)
         except MemoryError as error:
             send(answers, {"status": "MEMORY", "detail": f"MemoryError {error}"}, {})
         except Exception as error:  # whatever a runtime raises is a result, not an accident
-            send(answers, {"status": _status_of(error), "detail": _one_line(error)}, {})
+            placement = getattr(error, "placement", None)
+            send(answers, {"status": _status_of(error), "detail": _one_line(error), "placement": placement}, {})
         del inputs, outputs  # before the next arrive: of long ones there is room for one set
 
 
@@ -174,7 +177,8 @@ def _version(distribution: str) -> str:
     try:
         return version(distribution)
     except PackageNotFoundError:
-        return ""
+        manifest = Path(sys.prefix) / "node_modules" / distribution / "package.json"  # a package of npm
+        return str(json.loads(manifest.read_bytes())["version"]) if manifest.is_file() else ""
 
 
 def _load(adapter: Path) -> Any:

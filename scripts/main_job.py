@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 from rnn_export import Artifact, export, verify
 from rnn_export.child import Failure
 from rnn_export.execution import execute
-from rnn_export.report import print_report
 from rnn_export.runtimes import RUNTIMES
+from rnn_export.table import print_report
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 NETWORKS = ("digits-rows", "digits-pixels")

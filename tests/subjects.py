@@ -50,7 +50,7 @@ def only(subject: Subject, *names: str) -> Subject:
 def rows_of(
     subject: Subject, runtime: Runtime, timeout: float = PATIENCE, torch_errors: Mapping[str, float] | None = None
 ) -> list[Result]:
-    return verify_runtime(subject, runtime, timeout=timeout, torch_errors=torch_errors or {})
+    return verify_runtime(subject, runtime, timeout=timeout, torch_errors=torch_errors or {}).rows
 
 
 def is_running(pid: int) -> bool:

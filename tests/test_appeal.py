@@ -96,6 +96,7 @@ def test_a_constant_net_added_term_by_term_fails_without_the_appeal_and_passes_w
     assert found.passed
     assert found.spread == 1
     assert found.max_q == pytest.approx(after.max(), rel=1e-9)
+    assert list(found.by_step) == [found.max_q]  # over time, too, it is what was heard that counts
 
 
 def test_the_appeal_does_not_rescue_a_constant_net_that_is_wrong():

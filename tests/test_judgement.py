@@ -86,8 +86,10 @@ class TestRightAnswers:
     def test_of_several_layers_that_are_not_shown_have_no_residual(self, weights):
         x, h_0, answers, truth = run(weights)
         found = judge(weights, x, h_0, replace(answers, layers=None), truth)
-        assert (found.code, found.residual, found.judged) == ("", None, 0)
+        assert (found.code, found.residual, found.residuals, found.judged) == ("", None, None, 0)
         assert found.max_abs < 1e-5
+        assert found.errors.shape == (T,)
+        assert 0 < found.errors.max() <= found.max_abs
 
     def test_of_an_empty_batch_are_judged_to_hold_nothing(self):
         weights = Weights.random(RNNSpec(3, 4), 0)
@@ -128,6 +130,11 @@ class TestWrongAnswers:
         assert (found.code, found.diverges) == ("step-residual", False)
         where = f"layer {layer}" + (" in reverse" if direction else "")
         assert f"first at t={t + 1} b={b} unit={unit} of {where};" in found.detail
+        assert found.element == (t + 1, b, unit, layer, direction)
+        assert found.residuals.shape == found.errors.shape == (T,)
+        assert found.residuals.max() == found.residual
+        assert found.residuals[t + 1] > GATE
+        assert found.errors.max() <= found.max_abs
 
     def test_a_last_state_that_is_no_last_state_is_found(self, weights):
         x, h_0, answers, truth = run(weights)
@@ -135,7 +142,10 @@ class TestWrongAnswers:
             wrong = changed(answers.h_n, (row, 1, 2), 1e-2)
             found = judge(weights, x, h_0, replace(answers, h_n=wrong), truth)
             assert found.code == "step-residual"
-            assert f"unit=2 of h_n, layer {layer}{' in reverse' if direction else ''}" in found.detail
+            end = 0 if direction else T - 1
+            where = f"layer {layer}{' in reverse' if direction else ''}"
+            assert f"first at t={end} b=1 unit=2 of h_n, {where}" in found.detail
+            assert found.element == (end, 1, 2, layer, direction)
 
     def test_swapped_last_states_are_found(self, weights):
         x, h_0, answers, truth = run(weights)

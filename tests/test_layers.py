@@ -15,10 +15,10 @@ ROOT = Path(rnn_export.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 # Each line may import the lines above it. A folder counts as one: within it, files import as they like.
 LAYERS = [
-    {"errors", "element_types"},
-    {"spec", "registry", "recurrence", "blocks", "findings"},
-    {"weights", "spectrum", "runtimes", "archives", "unpickling", "recurrent_parts", "sequences"},
-    {"oracle", "rounding", "result", "module", "numpy_files", "safetensors_files", "torch_storages"},
+    {"errors", "element_types", "documents", "record", "machine"},
+    {"spec", "registry", "recurrence", "blocks", "findings", "result"},
+    {"summary", "weights", "spectrum", "runtimes", "archives", "unpickling", "recurrent_parts", "sequences"},
+    {"oracle", "rounding", "module", "numpy_files", "safetensors_files", "torch_storages"},
     {"appeal", "worker", "torch_tensors", "cases", "conversion"},
     {"residual", "child", "torch_tree"},
     {"precision", "canary", "torch_files"},
@@ -28,8 +28,8 @@ LAYERS = [
     {"axes"},
     {"subject", "model_description"},
     {"session"},
-    {"verification", "report"},
-    {"cells"},
+    {"table", "verification"},
+    {"report", "cells"},
     {"processes", "cluster"},
     {"pipeline", "whole_model"},
     {"demonstration", "diagnosis", "choice", "reproduction"},

@@ -1,154 +1,134 @@
-"""A report counts every row once, puts the worst first, and says nothing that the rows do not."""
+"""A report is one model: JSON that has everything, and that is read back as it was or refused in words."""
 
-import io
 import json
-import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
-from rich.console import Console
 
-from rnn_export.report import MOST_FINDINGS, Report, print_report
-from rnn_export.result import Result, Stage, Status
+from rnn_export.errors import SourceError
+from rnn_export.machine import Environment
+from rnn_export.record import Placement, Record, Series
+from rnn_export.report import SCHEMA, Report, read_report
+from rnn_export.result import Status
+from tests.rows import ROWS, report_of, row
 
-LAST_LINES = {
-    0: "PASSED on a",
-    1: "FAILED: ",
-    4: "FAILED: ",
-    5: "NO RUNTIME WAS CHECKED",
-}
-ROWS = st.lists(
-    st.builds(
-        Result,
-        st.sampled_from(["a", "b", "file"]),
-        st.just("1.0"),
-        st.text(max_size=5),
-        st.sampled_from(Stage),
-        st.sampled_from(Status),
-        st.sampled_from(["", "code"]),
-        st.one_of(st.none(), st.floats()),
-        st.one_of(st.none(), st.just("float32")),
-        st.one_of(st.none(), st.floats()),
-        st.one_of(st.none(), st.floats()),
-        st.text(max_size=40),
+KEYS = [
+    "schema",
+    "artifact",
+    "form",
+    "network",
+    "results",
+    "required",
+    "demanded",
+    "strict",
+    "references",
+    "named",
+    "runtimes",
+    "digest",
+    "environment",
+    "created",
+    "verdicts",
+    "summary",
+    "exit_code",
+]
+WHOLE = report_of(
+    row("a", Status.MISMATCH, residual=float("inf"), step=3, row=0, unit=2, layer=1, direction=0),
+    demanded=frozenset({"a"}),
+    strict=True,
+    references=frozenset({"torch"}),
+    named=True,
+    runtimes=(
+        Record("b"),
+        Record(
+            "a",
+            "1.0",
+            "TF32",
+            Placement("CUDA", ("CUDA", "CPU"), {"CUDA": ("Scan a",), "CPU": ("Gather b",)}, tf32=True),
+            Series("T=1", 800, 2, 4.0, (0.5, 7.0), None),
+        ),
     ),
-    max_size=8,
+    digest="0" * 64,
+    environment=Environment("CPython 3.11.7", "Linux x86_64", "a processor", 2, 1, {"numpy": "2.0"}),
+    created="2026-01-31T12:00:00Z",
 )
 
 
-def row(runtime: str, status: Status, case: str = "T=1", detail: str = "", **more) -> Result:
-    return Result(runtime, "1.0", case, Stage.COMPARE, status, status.value.lower(), detail=detail, **more)
+def as_json(report: Report) -> dict:
+    return json.loads(json.dumps(report.to_dict(), allow_nan=False))
 
 
-def report_of(*rows: Result, **more) -> Report:
-    required = more.pop("required", frozenset({"a"}))
-    return Report("out", "scan", "RNN(3 -> 4, tanh)", rows, required, **more)
+def test_it_has_the_keys_of_schema_2_in_their_order():
+    found = report_of(row("a", Status.PASS)).to_dict()
+    assert list(found) == KEYS
+    assert (found["schema"], found["artifact"], found["form"], found["exit_code"]) == (2, "out", "scan", 0)
+    assert found["verdicts"] == {"a": "PASS"}
 
 
-def shown(report: Report, **options) -> str:
-    stream = io.StringIO()
-    print_report(report, Console(file=stream, width=160, **options))
-    return stream.getvalue()
+@given(ROWS)
+def test_it_is_json_and_its_summary_counts_every_row_once(rows):
+    found = as_json(report_of(*rows))
+    assert len(found["results"]) == len(rows) == sum(found["summary"].values())
+    assert found["summary"]["passed"] == sum(result.passed for result in rows)
+    assert found["summary"]["absent"] == sum(result.status is Status.ABSENT for result in rows)
 
 
-class TestJson:
-    def test_it_has_the_keys_of_schema_1_in_their_order(self):
-        found = report_of(row("a", Status.PASS)).to_dict()
-        assert list(found) == ["schema", "artifact", "form", "results", "summary", "exit_code"]
-        assert (found["schema"], found["artifact"], found["form"], found["exit_code"]) == (1, "out", "scan", 0)
+def test_a_file_of_somebody_else_has_no_form():
+    assert Report("x.onnx", None, "RNN", (), frozenset()).to_dict()["form"] is None
+
+
+class TestReadingBack:
+    def test_everything_comes_back_but_infinity_which_json_lacks(self):
+        finite = replace(WHOLE, results=tuple(replace(one, residual=1.5) for one in WHOLE.results))
+        assert Report.from_dict(as_json(finite)) == finite
+        assert as_json(Report.from_dict(as_json(WHOLE))) == as_json(WHOLE)
 
     @given(ROWS)
-    def test_it_is_json_and_its_summary_counts_every_row_once(self, rows):
-        found = json.loads(json.dumps(report_of(*rows).to_dict(), allow_nan=False))
-        assert len(found["results"]) == len(rows) == sum(found["summary"].values())
-        assert found["summary"]["passed"] == sum(result.passed for result in rows)
-        assert found["summary"]["absent"] == sum(result.status is Status.ABSENT for result in rows)
-
-    def test_a_file_of_somebody_else_has_no_form(self):
-        assert Report("x.onnx", None, "RNN", (), frozenset()).to_dict()["form"] is None
-
-
-class TestTable:
-    @given(ROWS, st.booleans())
-    def test_any_rows_can_be_shown_and_the_last_line_is_the_exit_code(self, rows, strict):
-        report = report_of(*rows, strict=strict)
-        last = shown(report).rstrip("\n").splitlines()[-1]
-        assert last.startswith({**LAST_LINES, 0: "PASSED on "}[report.exit_code])
+    def test_any_rows_come_back_and_with_them_what_follows(self, rows):
+        found = as_json(report_of(*rows))
+        assert as_json(Report.from_dict(found)) == found
 
     @pytest.mark.parametrize(
-        ("status", "code"),
-        [(Status.PASS, 0), (Status.MISMATCH, 1), (Status.CRASHED, 4), (Status.ABSENT, 5)],
+        ("change", "words"),
+        [
+            ({"schema": SCHEMA + 1}, "has schema '3', not 2. A newer rnn-export wrote it; update this one"),
+            ({"schema": 1}, "has schema '1', not 2. Verify again"),
+            ({"schema": "two"}, "has schema 'two', not 2. Verify again"),
+            ({"error": {}}, "of a verification that could not begin"),
+            ({"results": 3}, "is damaged: results is '3', which is not what belongs there"),
+            ({"results": [3]}, r"is damaged: results\[0\] is no object"),
+            ({"results": [{}]}, r"is damaged: results\[0\].runtime is missing"),
+            ({"strict": 1}, "is damaged: strict is '1'"),
+            ({"digest": True}, "is damaged: digest is 'True'"),
+            ({"environment": {"python": "3"}}, "is damaged: environment.platform is missing"),
+        ],
     )
-    def test_the_last_line_says_the_verdict_and_the_numbers(self, status, code):
-        report = report_of(row("a", status))
-        assert report.exit_code == code
-        last = shown(report).rstrip("\n").splitlines()[-1]
-        assert last.startswith(LAST_LINES[code])
-        assert re.search(r"\(1 (passed|failed|absent)\)$", last)
+    def test_what_cannot_be_read_is_said_with_its_place(self, change, words):
+        with pytest.raises(SourceError, match=words):
+            Report.from_dict({**as_json(WHOLE), **change})
 
-    def test_the_last_line_names_only_runtimes_that_passed(self):
-        rows = row("a", Status.PASS), row("b", Status.ABSENT, "", "not installed")
-        last = shown(report_of(*rows, required=frozenset({"a", "b"}))).rstrip("\n").splitlines()[-1]
-        assert "PASSED on a, b" not in last
+    @pytest.mark.parametrize("damage", [("status", "GOOD"), ("residual", "1.5"), ("step", 1.5), ("case", None)])
+    def test_a_row_is_checked_field_by_field(self, damage):
+        found = as_json(WHOLE)
+        found["results"][0][damage[0]] = damage[1]
+        with pytest.raises(SourceError, match=rf"results\[0\].{damage[0]} is "):
+            Report.from_dict(found)
 
-    def test_a_runtime_has_one_line_with_its_worst_numbers(self):
-        rows = [
-            row("a", Status.PASS, "one", residual=0.5, precision="float32", max_abs=1e-7, ratio=1.0),
-            row("a", Status.PASS, "two", residual=1.25, precision="float32", max_abs=3e-7, ratio=2.5),
-            row("a", Status.PASS, "three", residual=0.1, precision="float32", max_abs=2e-7, ratio=2.0),
-        ]
-        line = next(line for line in shown(report_of(*rows)).splitlines() if line.startswith("a "))
-        assert line.split() == ["a", "1.0", "3/3", "1.25", "float32", "2.0e-07", "2.50", "PASS"]
+    @pytest.mark.parametrize("data", [None, [], {}, {"results": []}])
+    def test_what_is_no_result_is_called_none(self, data):
+        with pytest.raises(SourceError, match="no result of rnn-export: it has no schema"):
+            Report.from_dict(data)
 
-    def test_a_documented_difference_does_not_hide_that_the_rest_passed(self):
-        text = shown(report_of(row("a", Status.PASS), row("a", Status.DIVERGENCE, "T=0", "refuses")))
-        assert re.search(r"^a .*1/2.*PASS", text, re.MULTILINE)
-        assert "DIVERGENCE a at T=0: refuses [divergence]" in text
-
-    def test_the_worst_finding_comes_first(self):
-        statuses = [status for status in Status if status is not Status.PASS]
-        text = shown(report_of(*(row("a", status, "T=1", f"says {status.value}") for status in statuses)))
-        order = [line.split()[0] for line in text.splitlines() if " says " in line]
-        assert order[0] == "MISMATCH"
-        assert order[-1] == "ABSENT"
-        assert order.index("CRASHED") < order.index("REFUSED") < order.index("DIVERGENCE")
-
-    def test_one_finding_in_several_places_is_one_line(self):
-        rows = [row("a", Status.MISMATCH, f"T={t}", f"residual {t}.5 > 4") for t in range(1, 6)]
-        rows += [row("b", Status.MISMATCH, "T=1", "residual 1e+10 > 4")]
-        lines = [line for line in shown(report_of(*rows)).splitlines() if line.startswith("MISMATCH")]
-        assert lines == ["MISMATCH a, b at T=1, T=2 and 3 more: residual 1.5 > 4 [mismatch]"]
-
-    def test_many_findings_are_cut_and_counted(self):
-        letters = "abcdefghijklmnopqr"
-        rows = [row("a", Status.MISMATCH, "T=1", f"wrong {letter}") for letter in letters]
-        text = shown(report_of(*rows))
-        assert text.count("MISMATCH a at") == MOST_FINDINGS
-        assert f"... and {len(letters) - MOST_FINDINGS} more: --format json has them all" in text
-
-    def test_brackets_in_a_runtimes_words_are_shown_and_not_obeyed(self):
-        text = shown(report_of(row("a", Status.REFUSED, "T=1", "[ONNXRuntimeError] [red]text[/] [/nonsense]")))
-        assert "[ONNXRuntimeError] [red]text[/] [/nonsense]" in text
-
-    def test_no_escape_codes_where_nobody_looks(self):
-        assert "\x1b" not in shown(report_of(row("a", Status.MISMATCH, detail="x")))
-        assert "\x1b" in shown(report_of(row("a", Status.MISMATCH, detail="x")), force_terminal=True)
-
-    def test_escape_codes_in_a_runtimes_words_do_not_reach_the_terminal(self):
-        assert "\x1b[2J" not in shown(report_of(row("a", Status.REFUSED, "T=1", "node \x1b[2Jname")))
-
-    def test_an_absent_runtime_has_a_line_without_numbers(self):
-        text = shown(report_of(row("a", Status.PASS), row("b", Status.ABSENT, "", "not installed: pip install b")))
-        assert re.search(r"^b +1\.0 +ABSENT", text, re.MULTILINE)
-        assert "ABSENT b: not installed: pip install b [absent]" in text
-
-    def test_printed_from_python_it_is_the_table_without_colours(self, monkeypatch):
-        monkeypatch.setenv("FORCE_COLOR", "1")
-        report = report_of(row("a", Status.PASS), row("b", Status.MISMATCH, "T=1", "[red]x"))
-        assert f"{report}\n" == shown(report, color_system=None)
-        assert "\x1b" not in str(report)
-
-    def test_a_foreign_file_is_called_one(self):
-        report = Report("x.onnx", None, "RNN(3 -> 4, tanh)", (row("a", Status.PASS),), frozenset({"a"}))
-        assert shown(report).splitlines()[0] == "x.onnx   RNN(3 -> 4, tanh)   exported by somebody else"
+    def test_a_file_is_read_or_refused_by_name(self, tmp_path):
+        place = tmp_path / "result.json"
+        with pytest.raises(SourceError, match=r"result\.json cannot be read: No such file"):
+            read_report(place)
+        for text in (b"no json", b"\xff", b"[" * 100_000):
+            place.write_bytes(text)
+            with pytest.raises(SourceError, match=r"result\.json is no JSON\. Write it with verify --report"):
+                read_report(place)
+        place.write_text("{}")
+        with pytest.raises(SourceError, match=r"result\.json: this is no result of rnn-export"):
+            read_report(place)
+        place.write_text(json.dumps(as_json(WHOLE)))
+        assert as_json(read_report(place)) == as_json(WHOLE)

@@ -1,14 +1,21 @@
 """A failure is shrunk as far as it goes, and the folder shows it without this package."""
 
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from rnn_export import export
+from rnn_export.checkpoint import load_checkpoint
+from rnn_export.environments import environment_of, interpreter_of
 from rnn_export.errors import OutputError, UsageError
+from rnn_export.oracle import run_oracle
 from rnn_export.reproduction import reproduce
+from rnn_export.runtimes import RUNTIMES
 from rnn_export.spec import RNNSpec
+from tests.runtimes.test_runtimes import why_absent
 
 
 def test_ignored_lengths_are_shrunk_to_one_unit_and_the_script_shows_them(tmp_path):
@@ -34,6 +41,30 @@ def test_a_refusal_is_shrunk_too(tmp_path):
         [sys.executable, "-I", "reproduce.py"], cwd=tmp_path / "bug", capture_output=True, text=True, check=False
     )
     assert "Unknown activation function" in done.stderr
+
+
+def test_a_script_for_node_shows_its_failure_and_answers_where_there_is_none(tmp_path):
+    runtime = RUNTIMES.get("onnxruntime-node")
+    if reason := why_absent(runtime.name):
+        pytest.skip(f"{runtime.name}: {reason}")
+    export("rnn:4,5,layers=2", tmp_path / "net", dtype="float16")
+    found = reproduce(tmp_path / "net", runtime.name, tmp_path / "bug")
+    assert (found.spec, found.row.code) == (RNNSpec(1, 1, bias=False), "refused")
+    place = tmp_path / "bug"
+    assert "npm install onnxruntime-node@" in (place / "reproduce.py").read_text()
+    script = [str(interpreter_of(runtime)), "-I", "reproduce.py"]
+    packages = {**os.environ, "NODE_PATH": str(environment_of(runtime) / "node_modules")}
+    done = subprocess.run(script, cwd=place, env=packages, capture_output=True, text=True, check=False)
+    assert "not enough space" in done.stderr
+    (place / "model.onnx").write_bytes(export("rnn:4,5", tmp_path / "right").model_path.read_bytes())
+    x, h_0 = np.ones((3, 2, 4), np.float32), np.zeros((1, 2, 5), np.float32)
+    truth = run_oracle(load_checkpoint("rnn:4,5").weights, x, h_0)
+    np.savez(place / "inputs.npz", input=x, h_0=h_0)
+    np.savez(place / "expected.npz", output=truth.output[:], h_n=truth.h_n)
+    done = subprocess.run(script, cwd=place, env=packages, capture_output=True, text=True, check=True)
+    off = {line.split()[0]: float(line.split()[-3]) for line in done.stdout.splitlines()}
+    assert list(off) == ["output", "h_n"]
+    assert max(off.values()) < 1e-6
 
 
 def test_what_does_not_fail_and_what_has_no_script_is_said(tmp_path):

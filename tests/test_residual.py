@@ -517,7 +517,9 @@ def test_the_size_of_a_chunk_changes_nothing(steps, case, reverse, monkeypatch):
     other = asdict(judge(layer, y))
     # Another shape of matrix product rounds otherwise, in float64; after a fault only its size is reported.
     assert other.pop("rho") == pytest.approx(usual.pop("rho"), rel=1e-6)
-    assert other.pop("max_q") == pytest.approx(usual.pop("max_q"), rel=0.5 if case == "fault" else 1e-6)
+    rel = 0.5 if case == "fault" else 1e-6
+    assert other.pop("max_q") == pytest.approx(usual.pop("max_q"), rel=rel)
+    assert other.pop("by_step") == pytest.approx(usual.pop("by_step"), rel=rel)
     assert other == usual
 
 
@@ -632,7 +634,13 @@ def test_one_output_that_is_many_roundings_off_is_found_at_its_place(dtype, nonl
     y = run_torch(layer)
     place = (7, 1, int(np.argmax(y[7, 1])))
     y[place] += y.dtype.type(roundings * ARITHMETICS[dtype].unit_roundoff)
-    assert judge(layer, y, ARITHMETICS[dtype]).first == place
+    found = judge(layer, y, ARITHMETICS[dtype])
+    assert found.first == place
+    assert found.by_step.shape == (20,)
+    assert found.by_step.max() == found.max_q
+    after = (6, 7) if reverse else (7, 8)  # the step itself, and the one that starts from it
+    assert set(np.flatnonzero(found.by_step > GATE)) <= set(after)
+    assert found.by_step[7] > GATE
 
 
 @each_half

@@ -118,6 +118,11 @@ def test_a_row_is_json_without_nan_and_infinity(residual, max_abs, ratio, text, 
         "max_abs",
         "ratio",
         "detail",
+        "step",
+        "row",
+        "unit",
+        "layer",
+        "direction",
     ]
     assert (found["stage"], found["status"], found["detail"]) == (stage.value, status.value, text)
     for name, number in (("residual", residual), ("max_abs", max_abs), ("ratio", ratio)):

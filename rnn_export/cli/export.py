@@ -100,7 +100,7 @@ def _chosen(
 
 
 def _whole_model(made: "Made", output: Path, form: str, opset: int, runtimes: tuple[str, ...]) -> int:
-    from rnn_export.report import print_report
+    from rnn_export.table import print_report
     from rnn_export.whole_model.model_verdict import export_and_verify
 
     with progress() as tell, redirect_stdout(sys.stderr):

@@ -78,7 +78,7 @@ def command(
       rnn-export verify model.onnx --against model.pt
       rnn-export verify out --against mypackage.tagger:make --trust-code
     """
-    from rnn_export.report import print_report
+    from rnn_export.table import print_report
 
     reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
     kind = None if input_kind == INPUT_KINDS[0] else input_kind

@@ -5,7 +5,8 @@ arrays; most read ``folder/model.onnx``, the reference rows read ``folder/weight
 child process, perhaps in an environment of their own, where only the standard library, numpy and what the
 runtime ``requires`` can be imported: a module here imports its runtime inside ``prepare``. It pins the
 precision that it asks for, raises ``Absent`` where the machine lacks what it needs, and lets every other
-exception out: the verdict reports them. A bfloat16 array comes as its bits, of numpy's type V2, and goes as
+exception out: the verdict reports them. Where the runtime can say which provider got which node, ``run`` is
+``Placed``, and a ``Fallback`` carries the same. A bfloat16 array comes as its bits, of numpy's type V2, and goes as
 them or as ml_dtypes has it.
 
 How to add a runtime: write ``runtimes/NAME.py`` with ``prepare`` under ``@runtime(NAME, ...)``. Nothing else
@@ -34,6 +35,21 @@ class Absent(Exception):  # noqa: N818
 class Fallback(Exception):  # noqa: N818
     """Part of the network is not placed where it was asked to be; the message names the nodes."""
 
+    def __init__(self, message: str, placement: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.placement = placement
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A ``run`` that also says where its nodes are: the fields of ``record.Placement``, as JSON has them."""
+
+    run: Run
+    placement: Mapping[str, Any]
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        return self.run(inputs)
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -42,6 +58,8 @@ class Runtime:
     Attributes:
         requires: pip requirements. With ``own_environment`` they are pins, installed into an environment of
             the runtime's own; otherwise they must be importable beside rnn-export.
+        npm: packages of npm, such as ``onnxruntime-node@1.30.0``, that the own environment holds too; the first is
+            the runtime's, and ``requires`` then brings node.
         reads: the file that ``prepare`` reads.
         precision: what the row asks for and a float32 network is judged in; others are judged in their own type.
         environ: variables that the child process gets.
@@ -58,6 +76,7 @@ class Runtime:
     requires: tuple[str, ...]
     prepare: Prepare
     own_environment: bool = False
+    npm: tuple[str, ...] = ()
     reads: str = "model.onnx"
     precision: str = "float32"
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -76,7 +95,7 @@ class Runtime:
     @property
     def distribution(self) -> str:
         """The name of the package whose version is the runtime's."""
-        return distribution_name(self.requires[0])
+        return distribution_name((*self.npm, *self.requires)[0])
 
 
 def distribution_name(requirement: str) -> str:
@@ -102,6 +121,8 @@ class Runtimes(Registry[Runtime]):
             raise UsageError(f"{version!r} in {name!r} is no version", "Write it as in onnxruntime@1.24.1")
         owners = [runtime for runtime in self if base in (runtime.name, runtime.distribution)]
         runtime = owners[0] if owners else super().get(base)
+        if runtime.npm:
+            return replace(runtime, name=name, npm=(f"{runtime.distribution}@{version}", *runtime.npm[1:]))
         pins = [pin for pin in runtime.requires[1:] if distribution_name(pin) != "numpy"]
         package = re.split(r"[=<>!~]", runtime.requires[0])[0]
         # No pin of numpy: an older package may need an older one.

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from rnn_export.runtimes import Absent, Fallback, Run
+from rnn_export.runtimes import Absent, Fallback, Placed, Run
 
 BITS, BFLOAT16 = "V2", 16  # numpy's name of a bfloat16's bits; onnx.TensorProto.BFLOAT16
+# On the CPU; float16 products are computed in float32, between casts that ONNX Runtime adds.
+LACKS = frozenset({("RNN", "float64"), ("RNN", "bfloat16"), ("Gemm", "bfloat16")})
 SNIPPET = """import onnxruntime
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 names = [output.name for output in session.get_outputs()]
@@ -32,9 +34,9 @@ def session_run(folder: Path, provider: str, options: dict[str, str]) -> Run:
     except Exception as error:
         if "fallback to CPU EP has been explicitly disabled" not in str(error):
             raise
-        _prove_placement(session_with(_settings(strict=False)), provider)  # which names the nodes
-        raise Fallback(f"asked for {provider}, but it does not run every node: {error}") from None
-    _prove_placement(session, provider)
+        found = _prove_placement(session_with(_settings(strict=False)), provider)  # which names the nodes
+        raise Fallback(f"asked for {provider}, but it does not run every node: {error}", found) from None
+    placement = _prove_placement(session, provider)
 
     def run(inputs: Any) -> dict[str, Any]:
         names = [output.name for output in session.get_outputs()]
@@ -42,7 +44,7 @@ def session_run(folder: Path, provider: str, options: dict[str, str]) -> Run:
             return _run_on_bits(session, names, inputs)
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    return run
+    return Placed(run, placement)
 
 
 def _settings(strict: bool) -> Any:
@@ -79,22 +81,31 @@ def _run_on_bits(session: Any, names: list[str], inputs: Any) -> dict[str, Any]:
     return dict(zip(names, map(array_of, values), strict=True))
 
 
-def _prove_placement(session: Any, provider: str) -> None:
-    # ONNX Runtime falls back to the CPU with a warning at most; only these two lists tell.
+def _prove_placement(session: Any, provider: str) -> dict[str, Any]:
+    """Which provider got which node, and whether it may use TF32; ONNX Runtime itself warns at most.
+
+    Raises:
+        Fallback: the provider is not in the session, a node is elsewhere, or nobody can tell.
+    """
+    tellable = hasattr(session, "get_provider_graph_assignment_info")
+    nodes: dict[str, list[str]] = {}
+    for part in session.get_provider_graph_assignment_info() if tellable else []:
+        nodes.setdefault(part.ep_name, []).extend(f"{node.op_type} {node.name}".strip() for node in part.get_nodes())
+    use_tf32 = session.get_provider_options().get(provider, {}).get("use_tf32")
+    placement = {
+        "asked": provider,
+        "providers": list(session.get_providers()),
+        "nodes": nodes,
+        "tf32": None if use_tf32 is None else use_tf32 == "1",
+    }
     if provider not in session.get_providers():
-        raise Fallback(f"asked for {provider}, got {', '.join(session.get_providers())}")
-    if not hasattr(session, "get_provider_graph_assignment_info"):
-        if provider == "CPUExecutionProvider":
-            return  # an older version, and on the CPU there is nowhere else to go
-        raise Fallback(f"this version of ONNX Runtime cannot prove that {provider} runs every node")
-    elsewhere = [
-        f"{node.op_type} {node.name} on {part.ep_name}"
-        for part in session.get_provider_graph_assignment_info()
-        for node in part.get_nodes()
-        if part.ep_name != provider
-    ]
+        raise Fallback(f"asked for {provider}, got {', '.join(session.get_providers())}", placement)
+    if not tellable and provider != "CPUExecutionProvider":  # on the CPU there is nowhere else to go
+        raise Fallback(f"this version of ONNX Runtime cannot prove that {provider} runs every node", placement)
+    elsewhere = [f"{node} on {other}" for other in nodes if other != provider for node in nodes[other]]
     if elsewhere:
-        raise Fallback(f"asked for {provider}, but {'; '.join(elsewhere[:3])} ({len(elsewhere)} nodes)")
+        raise Fallback(f"asked for {provider}, but {'; '.join(elsewhere[:3])} ({len(elsewhere)} nodes)", placement)
+    return placement
 
 
 def need_cuda_device() -> None:

@@ -14,13 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from rnn_export.child import MEMORY_LIMIT, Child, Failure
+from rnn_export.artifact import digest_of
+from rnn_export.child import MEMORY_LIMIT, THREADS, Child, Failure
 from rnn_export.errors import UsageError
 from rnn_export.execution import TIMEOUT, prepared
 from rnn_export.inspection import load_model
 from rnn_export.judgement import Judgement
+from rnn_export.machine import this_environment, utc_now
+from rnn_export.record import Placement, Record, Series, series_of
 from rnn_export.report import Report
-from rnn_export.result import Result, Stage, Status
+from rnn_export.residual import GATE
+from rnn_export.result import Result, Stage, Status, without_paths
 from rnn_export.runtimes import RUNTIMES, Runtime
 from rnn_export.session import COPIES, INSTRUMENTED, SHIPPED
 from rnn_export.verification import Progress
@@ -103,10 +107,23 @@ def verify_model(
     file, form = model_file(path)
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         subject = ModelSubject.of(model, inputs, dynamic_shapes, load_model(file), Path(scratch))
-        rows = [row for runtime in wanted for row in _Run(subject, runtime, progress).rows_of_all_cases(timeout)]
+        runs = [_Run(subject, runtime, progress) for runtime in wanted]
+        rows = [row for run in runs for row in run.rows_of_all_cases(timeout)]
     networks = [f"{name} {weights.spec}".lstrip() for name, weights in subject.networks.items()]
     words = ", ".join([type(model).__name__, *networks])
-    return Report(path.resolve().name, form, words, tuple(rows), required, demanded, strict)
+    return Report(
+        path.resolve().name,
+        form,
+        words,
+        tuple(without_paths(row, scratch) for row in rows),
+        required,
+        demanded,
+        strict,
+        runtimes=tuple(run.record for run in runs),
+        digest=digest_of(path),
+        environment=this_environment(THREADS),
+        created=utc_now(),
+    )
 
 
 def _checked(names: Iterable[str]) -> frozenset[str]:
@@ -128,12 +145,14 @@ class _Run:
         self.rows: list[Result] = []
         self.shown = False  # whether the instrumented copy has shown any node
         self.recognised: set[str] = set()
+        self.placement: Placement | None = None
+        self.series: Series | None = None
 
     def rows_of_all_cases(self, timeout: float) -> list[Result]:
         size = sum(file.stat().st_size for file in self.subject.shipped.iterdir())
         try:
             with prepared(self.runtime, [self.subject.shipped], timeout, MEMORY_LIMIT + COPIES * size) as child:
-                self.version = child.version
+                self.version, self.placement = child.version, child.placement
                 if self.subject.is_static:
                     self._add("", Judgement("fixed-axes", _STATIC))
                     return self.rows
@@ -144,10 +163,15 @@ class _Run:
                     if self.progress is not None:
                         self.progress(self.runtime.name, done, len(self.subject.cases))
         except Failure as failure:
+            self.placement = self.placement or failure.placement
             self._failed(failure)
         else:
             self._not_recognised()
         return self.rows
+
+    @property
+    def record(self) -> Record:
+        return Record(self.runtime.name, self.version, self.runtime.precision, self.placement, self.series)
 
     def _prepare_instrumented(self, child: Child) -> bool:
         try:
@@ -190,6 +214,15 @@ class _Run:
                 uses[name] += 1
                 again = f" (use {uses[name]})" if uses[name] > 1 else ""
                 self._add(f"{case.name}, {name}{again}", judgement)
+                self._tell(f"{case.name}, {name}{again}", judgement)
+
+    def _tell(self, case: str, judgement: Judgement) -> None:
+        """Keep the part that tells most over time: the first one that is wrong, else the longest."""
+        series = series_of(case, GATE, judgement.residuals, None)
+        kept = self.series
+        wrong = kept is not None and any(q > GATE for q in kept.residual or ())
+        if series is not None and not wrong and (judgement.code or kept is None or series.length > kept.length):
+            self.series = series
 
     def _not_recognised(self) -> None:
         """A cell whose weights no node holds was not judged by its steps: that is no proof."""
@@ -215,6 +248,7 @@ class _Run:
                 judgement.max_abs,
                 ratio,
                 "; ".join(part for part in (judgement.detail, *judgement.notes) if part),
+                *(judgement.element or ()),
             )
         )
 

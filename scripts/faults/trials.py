@@ -102,7 +102,7 @@ class Trial:
         run, torch_run = self.runtime.prepare(subject.folder), TORCH.prepare(subject.folder)
         expected = {case.name: torch_run(self._feed(case)) for case in subject.cases}
         errors = {case.name: self._error(subject, case, expected[case.name]) for case in subject.cases}
-        results = verify_runtime(subject, self.runtime, timeout=TIMEOUT, torch_errors=errors)
+        results = verify_runtime(subject, self.runtime, timeout=TIMEOUT, torch_errors=errors).rows
         rows = {result.case: result for result in results}
         outcomes = []
         for kind, size, case in self.cases:

@@ -61,12 +61,11 @@ class TestMaking:
 
     def test_a_kernel_that_a_runtime_lacks_is_said_with_the_form_that_it_has(self, cli, tmp_path):
         found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "rnn", "--dtype", "float64")
-        said = "onnxruntime-cpu has no RNN kernel for float64 and will refuse this file: form module or scan runs there"
+        names = "onnxruntime-cpu, onnxruntime-node, onnxruntime-web"
+        said = f"no RNN kernel for float64 in {names}, which will refuse this file: form cell or loop or "
         assert (found.code, f"note: {said}" in found.err) == (0, True)
         found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--dtype", "bfloat16")
-        said = (
-            "onnxruntime-cpu has no Gemm kernel for bfloat16 and will refuse this file: choose another --dtype for it"
-        )
+        said = f"no Gemm kernel for bfloat16 in {names}, which will refuse this file: choose another --dtype for them"
         assert (found.code, f"note: {said}" in found.err) == (0, True)
 
     def test_a_form_that_has_no_bfloat16_in_that_opset_is_a_usage_error(self, cli, tmp_path):

@@ -1,5 +1,6 @@
 """``verify``: every exit code in a real run, data on one stream, talk on the other, and JSON for programs."""
 
+import hashlib
 import io
 import json
 import math
@@ -13,10 +14,12 @@ import pytest
 from rnn_export.checkpoint import save_weights
 from rnn_export.forms import draw
 from rnn_export.pipeline import export
+from rnn_export.report import Report
 from tests.cli.conftest import run_cli
 from tests.subjects import random_weights
 
 KEYS = ["runtime", "version", "case", "stage", "status", "code", "residual", "precision", "max_abs", "ratio", "detail"]
+KEYS += ["step", "row", "unit", "layer", "direction"]
 CPU = ("--runtime", "onnxruntime-cpu")
 
 
@@ -77,10 +80,31 @@ class TestJson:
     def found(self, as_json) -> dict:
         return json.loads(as_json.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
-    def test_it_is_schema_1_with_these_keys_and_no_others(self, found):
-        assert list(found) == ["schema", "artifact", "form", "results", "summary", "exit_code"]
-        assert (found["schema"], found["artifact"], found["form"]) == (1, "out", "scan")
+    def test_it_is_schema_2_with_these_rows_and_can_be_read_back(self, found):
+        assert (found["schema"], found["artifact"], found["form"]) == (2, "out", "scan")
         assert all(list(result) == KEYS for result in found["results"])
+        assert Report.from_dict(found).to_dict() == found
+
+    def test_it_says_what_was_verified_where_and_when(self, found, artifact):
+        assert found["digest"] == hashlib.sha256((artifact / "manifest.json").read_bytes()).hexdigest()
+        assert found["environment"]["threads"] == 1
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found["created"])
+
+    def test_onnx_runtime_says_where_every_node_ran(self, found):
+        records = {record["name"]: record for record in found["runtimes"]}
+        placement = records["onnxruntime-cpu"]["placement"]
+        assert (placement["asked"], placement["tf32"]) == ("CPUExecutionProvider", None)
+        assert placement["providers"] == list(placement["nodes"]) == ["CPUExecutionProvider"]
+        assert "Scan" in [node.split()[0] for node in placement["nodes"]["CPUExecutionProvider"]]
+        assert records["onnxruntime-cuda"]["placement"] is None  # absent
+
+    def test_the_longest_case_is_there_step_by_step_and_agrees_with_its_row(self, found):
+        (series,) = [record["series"] for record in found["runtimes"] if record["series"]]
+        assert (series["case"], series["length"], series["stride"], series["threshold"]) == ("T=400 B=1", 400, 1, 4.0)
+        assert len(series["residual"]) == len(series["error"]) == 400
+        (row,) = [row for row in found["results"] if row["case"] == "T=400 B=1"]
+        assert max(series["residual"]) == pytest.approx(row["residual"], rel=1e-5)
+        assert max(series["error"]) == pytest.approx(row["max_abs"], rel=1e-5)
 
     def test_its_summary_and_its_exit_code_are_the_rows_and_the_process(self, found, as_json):
         assert found["exit_code"] == as_json.code == 5  # a named runtime is absent: it was not checked

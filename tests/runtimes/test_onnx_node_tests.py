@@ -22,10 +22,11 @@ from rnn_export.residual import GATE, step_residual
 from rnn_export.result import Stage, Status
 from rnn_export.runtimes import RUNTIMES, Runtime
 from rnn_export.weights import Cell
-from tests.runtimes.test_runtimes import PROVED, VOUCHED, why_absent
+from tests.runtimes.test_runtimes import PROVED, SCRIPTED, VOUCHED, why_absent
 
 CASES = {case.name: case for case in node_cases._NodeTestCases if case.model.graph.node[0].op_type == "RNN"}
-REFUSALS = {("onnxruntime-cpu", "test_simple_rnn_batchwise"): "Batchwise recurrent operations (layout == 1)"}
+BATCHWISE = "Batchwise recurrent operations (layout == 1)"
+REFUSALS = {(name, "test_simple_rnn_batchwise"): BATCHWISE for name in ("onnxruntime-cpu", *SCRIPTED)}
 Arrays = Mapping[str, np.ndarray]
 
 

@@ -14,27 +14,32 @@ import pytest
 from rnn_export.canary import FOLDER as CANARY
 from rnn_export.canary import sing
 from rnn_export.child import Child, Failure
+from rnn_export.documents import from_document
 from rnn_export.element_types import FLOATS
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import UsageError
 from rnn_export.execution import execute
 from rnn_export.forms import FORMS
+from rnn_export.record import Placement
 from rnn_export.residual import GATE, step_residual
 from rnn_export.result import Stage, Status
 from rnn_export.rounding import ARITHMETICS
 from rnn_export.runtimes import RUNTIMES, Fallback, Runtime
 from rnn_export.runtimes._onnxruntime import _prove_placement
 from rnn_export.spec import RNNSpec
+from rnn_export.verification import verify_runtime
 from rnn_export.weights import Weights
-from tests.subjects import PATIENCE, drawn_subject, only, random_weights, rows_of
+from tests.subjects import PATIENCE, drawn_subject, fake, only, random_weights, rows_of
 
 HERE = Path(next(iter(RUNTIMES)).file).parent
 DEEP = "rnn:3,4,layers=2,bidirectional"
 PROVED = ("torch", "onnxruntime-cpu", "onnx-reference")  # the least that every machine has
 # What the package stands for; what other runtimes compute is in docs/compatibility.md.
-VOUCHED = (*PROVED, *(name for name in RUNTIMES.names() if "cuda" in name))
+SCRIPTED = ("onnxruntime-node", "onnxruntime-web")
+VOUCHED = (*PROVED, *SCRIPTED, *(name for name in RUNTIMES.names() if "cuda" in name))
 # OpenVINO 2026.4 with one stream gives its last answer again where the width of an input is wrong.
 ANSWERS_A_WRONG_WIDTH = ("openvino", "openvino-default")
+NOT_TAKEN = {("onnxruntime-node", "float16")}  # its kernels are there, but see onnxruntime_node.py
 each_runtime = pytest.mark.parametrize("runtime", list(RUNTIMES), ids=lambda runtime: runtime.name)
 
 
@@ -101,6 +106,7 @@ class TestDeclaration:
         if runtime.own_environment:
             assert all("==" in requirement for requirement in runtime.requires)
             assert any(requirement.startswith("numpy==") for requirement in runtime.requires)
+        assert all(re.fullmatch(r"[a-z-]+@[0-9.]+", package) for package in runtime.npm)
         assert runtime.name in how_to_install(runtime) or runtime.distribution in how_to_install(runtime)
 
     def test_it_reads_one_of_the_two_files_and_asks_for_a_known_precision(self, runtime):
@@ -174,9 +180,14 @@ class TestComputing:
         folder = drawn_subject(weights, tmp_path, form, opset=22).folder
         feed = {"input": np.ones((5, 2, 3), dtype), "h_0": np.zeros((1, 2, 4), dtype)}
         if (FORMS.get(form).product, dtype) in vouched.lacks:
-            with pytest.raises(Failure, match="NOT_IMPLEMENTED") as caught:
+            with pytest.raises(Failure, match="Could not find an implementation") as caught:
                 execute(vouched, folder, feed)
             assert (caught.value.stage, caught.value.status) == (Stage.PREPARE, Status.REFUSED)
+            return
+        if (vouched.name, dtype) in NOT_TAKEN:
+            with pytest.raises(Failure, match="not enough space") as caught:
+                execute(vouched, folder, feed)
+            assert (caught.value.stage, caught.value.status) == (Stage.RUN, Status.REFUSED)
             return
         y = execute(vouched, folder, feed)["output"]
         assert y.dtype == dtype
@@ -208,6 +219,11 @@ class TestVersions:
         assert (older.file, older.own_environment, usual.own_environment) == (usual.file, True, False)
         assert RUNTIMES.get("onnxruntime-cpu@1.24.1").requires == older.requires
         assert "onnxruntime@1.24.1" in how_to_install(older)
+        browser = RUNTIMES.get("onnxruntime-web@1.27.0")
+        assert (browser.npm, browser.requires) == (
+            ("onnxruntime-web@1.27.0",),
+            RUNTIMES.get("onnxruntime-web").requires,
+        )
         assert RUNTIMES.get("onnxruntime-cuda@1.20.0").requires == ("onnxruntime-gpu[cuda,cudnn]==1.20.0",)
 
     @pytest.mark.parametrize(("name", "message"), [("torch@", "is no version"), ("torch@; rm", "is no version")])
@@ -254,8 +270,13 @@ class TestExecution:
 class FakeSession:
     """What a session says about itself when it does not run where it was asked to."""
 
-    def __init__(self, providers: list[str], places: dict[str, list[str]]) -> None:
-        self.providers, self.places = providers, places
+    def __init__(
+        self, providers: list[str], places: dict[str, list[str]], options: dict[str, dict[str, str]] | None = None
+    ) -> None:
+        self.providers, self.places, self.options = providers, places, options or {}
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        return self.options
 
     def get_providers(self) -> list[str]:
         return self.providers
@@ -279,15 +300,34 @@ class TestPlacement:
     """Without a GPU the proof of placement can only be shown on what such a session would say."""
 
     def test_all_nodes_on_the_provider_that_was_asked_for_is_proof(self):
-        _prove_placement(FakeSession(["CUDA", "CPU"], {"CUDA": ["a", "b"]}), "CUDA")
+        found = _prove_placement(FakeSession(["CUDA", "CPU"], {"CUDA": ["a", "b"]}), "CUDA")
+        assert found == {
+            "asked": "CUDA",
+            "providers": ["CUDA", "CPU"],
+            "nodes": {"CUDA": ["Scan a", "Scan b"]},
+            "tf32": None,
+        }
+
+    @pytest.mark.parametrize(("said", "tf32"), [("0", False), ("1", True)])
+    def test_whether_tf32_is_allowed_is_read_back_from_the_session(self, said, tf32):
+        session = FakeSession(["CUDA"], {"CUDA": ["a"]}, {"CUDA": {"use_tf32": said, "device_id": "0"}})
+        assert _prove_placement(session, "CUDA")["tf32"] is tf32
 
     def test_a_provider_that_is_not_in_the_session_is_a_fallback(self):
         with pytest.raises(Fallback, match="asked for CUDA, got CPU"):
             _prove_placement(FakeSession(["CPU"], {"CPU": ["a"]}), "CUDA")
 
     def test_a_node_elsewhere_is_a_fallback_that_names_it(self):
-        with pytest.raises(Fallback, match=r"Scan b on CPU \(1 nodes\)"):
+        with pytest.raises(Fallback, match=r"Scan b on CPU \(1 nodes\)") as caught:
             _prove_placement(FakeSession(["CUDA", "CPU"], {"CUDA": ["a"], "CPU": ["b"]}), "CUDA")
+        assert from_document(Placement, caught.value.placement).fell_back == {"CPU": ("Scan b",)}
+
+    def test_what_fell_back_reaches_the_record_from_the_child(self, tmp_path):
+        verified = verify_runtime(
+            only(drawn_subject("rnn:3,4", tmp_path), "T=5 B=3"), fake("elsewhere"), timeout=PATIENCE, torch_errors={}
+        )
+        assert [row.status for row in verified.rows] == [Status.FALLBACK]
+        assert verified.record.placement.fell_back == {"CPU": ("Scan over_time",)}
 
     def test_onnx_runtime_tells_the_place_of_every_node_of_a_real_session(self, tmp_path):
         import onnxruntime
