@@ -1,12 +1,12 @@
 """One network on one runtime: every case run, judged, and put into words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from rnn_export.cases import Case, Check
+from rnn_export.cases import Case, Check, of_two_shapes
 from rnn_export.child import Failure
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import SourceError
@@ -78,6 +78,7 @@ def verify_runtime(
         detail = f"not installed: {how_to_install(runtime)}"
         row = Result(runtime.name, "", "", Stage.FIND, Status.ABSENT, "absent", detail=detail)
         return Verified([row], Record(runtime.name, precision=runtime.precision))
+    cases = of_two_shapes(subject.cases) if runtime.slow_to_compile else subject.cases
     session = Session(subject, runtime, interpreter, timeout)
     results: list[Result] = []
     telling = _Telling()
@@ -89,7 +90,7 @@ def verify_runtime(
 
     try:
         session.start()
-        for done, case in enumerate(subject.cases, 1):
+        for done, case in enumerate(cases, 1):
             try:
                 if session.dead:
                     session.start()
@@ -100,16 +101,28 @@ def verify_runtime(
                 results.append(_failed(session, case.name, failure))
                 deaths += session.dead
             if progress is not None:
-                progress(runtime.name, done, len(subject.cases))
-            if deaths == DEATHS_BEFORE_GIVING_UP and done < len(subject.cases):
-                rest = f"{results[-1].detail}; {len(subject.cases) - done} more cases were not run"
+                progress(runtime.name, done, len(cases))
+            if deaths == DEATHS_BEFORE_GIVING_UP and done < len(cases):
+                rest = f"{results[-1].detail}; {len(cases) - done} more cases were not run"
                 results[-1] = replace(results[-1], detail=rest)
                 break
     except Failure as failure:
         return verified([*results, _failed(session, "", failure)])
     finally:
         session.close()
+    if len(cases) < len(subject.cases):
+        results = _noted(results, cases, len(subject.cases))
     return verified([*results, *_not_exercised(subject, results)])
+
+
+def _noted(results: list[Result], cases: Sequence[Case], of: int) -> list[Result]:
+    """The results, of which the first that passed says that not every case was run."""
+    sizes = ", ".join(dict.fromkeys(case.size for case in cases))
+    why = f"compiles for every shape: {len(cases)} of {of} cases were run, at {sizes}; --inputs adds your data's shape"
+    first = next((number for number, result in enumerate(results) if result.passed), None)
+    if first is not None:
+        results[first] = replace(results[first], detail="; ".join(filter(None, (results[first].detail, why))))
+    return results
 
 
 def judge_saved(
