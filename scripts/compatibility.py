@@ -31,7 +31,8 @@ from rnn_export.runtimes import RUNTIMES as REGISTERED
 from rnn_export.spec import parse_spec
 
 RUNTIMES = (
-    *("torch", "onnxruntime-cpu", "onnxruntime@1.24.1", "onnxruntime-openvino", "openvino", "openvino-default"),
+    *("torch", "onnxruntime-cpu", "onnxruntime-node", "onnxruntime-web", "onnxruntime@1.24.1"),
+    *("onnxruntime-openvino", "openvino", "openvino-default"),
     *("tract", "onnx-reference"),
 )
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> (spec, options of export)
