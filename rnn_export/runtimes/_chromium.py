@@ -29,7 +29,7 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nobody else is asked for anything
 )
 GLANCE = 0.2  # seconds between looks at whether the browser still lives
-LAST_BREATH = 1.0  # seconds from the loss of the page to the browser's end, where it is the browser that ends
+LAST_BREATH = 3.0  # seconds from the loss of the page to the browser's end, where it is the browser that ends
 
 
 def chromium() -> str | None:
