@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnn_export.configuration import Configuration, Network
 from rnn_export.environments import how_to_install, installed_version, interpreter_of
@@ -15,9 +15,6 @@ from rnn_export.known_failures import KnownFailure, exit_code_beside, why_stale
 from rnn_export.pipeline import export, verify
 from rnn_export.report import Report, error_document
 from rnn_export.runtimes import RUNTIMES
-
-if TYPE_CHECKING:
-    from rnn_export.verification import Progress
 
 
 @dataclass(frozen=True)
@@ -96,15 +93,13 @@ def present(configuration: Configuration) -> dict[str, str]:
     return {name: installed_version(RUNTIMES.get(name)) for name in sorted(names - missing(configuration).keys())}
 
 
-def run_checks(
-    configuration: Configuration, output: Path | None = None, progress: "Progress | None" = None
-) -> Iterator[Check]:
+def run_checks(configuration: Configuration, output: Path | None = None, jobs: int = 1) -> Iterator[Check]:
     """Export and verify, one check after the other.
 
     Args:
         configuration: what to check.
         output: a folder for the artifacts, each in NAME-FORM; a temporary one if None.
-        progress: told (runtime, cases done, cases in all) after every case.
+        jobs: how many runtimes at once, as ``verify`` has it.
     """
     with _folder(output) as folder:
         for check in planned(configuration):
@@ -120,7 +115,7 @@ def run_checks(
                     require=network.runtimes,
                     timeout=configuration.timeout,
                     strict=configuration.strict,
-                    progress=progress,
+                    jobs=jobs,
                 )
             except RnnExportError as raised:  # the others can still be checked
                 error = raised

@@ -59,6 +59,19 @@ class TestMaking:
         assert manifest["dtype"] == dtype
         assert manifest["source"].get("dtype") == (None if dtype == "float32" else "float32")
 
+    def test_a_dry_run_says_what_would_be_written_and_writes_nothing(self, cli, tmp_path):
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--dtype", "float16", "--dry-run")
+        assert found.code == 0
+        assert (
+            found.out == f"{tmp_path / 'out'}: RNN(3 -> 4, tanh), float16, form scan, opset 18; nothing was written\n"
+        )
+        assert "note: float32 weights converted to float16" in found.err
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "unrolled", "--dry-run")
+        assert (found.code, "form 'unrolled' has a fixed length" in found.err) == (2, True)
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "auto", "--for", "torch", "--dry-run")
+        assert (found.code, "tries the forms on their runtimes" in found.err) == (2, True)
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_kernel_that_a_runtime_lacks_is_said_with_the_form_that_it_has(self, cli, tmp_path):
         found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "rnn", "--dtype", "float64")
         names = "onnxruntime-cpu, onnxruntime-node, onnxruntime-web"

@@ -6,7 +6,7 @@ most have one step: passing them says little, failing them much.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -82,11 +82,16 @@ def answers_of(runtime: Runtime, model: onnx.ModelProto, inputs: Arrays, folder:
     return execute(runtime, folder, inputs)
 
 
-@pytest.fixture(params=[RUNTIMES.get(name) for name in VOUCHED if "torch" not in name], ids=lambda item: item.name)
+def parameter(name: str) -> Any:
+    """A browser is started for every model: together that takes a minute."""
+    return pytest.param(name, marks=[pytest.mark.slow] if name == "onnxruntime-web" else [])
+
+
+@pytest.fixture(params=[parameter(name) for name in VOUCHED if "torch" not in name])
 def runtime(request) -> Runtime:
-    if request.param.name not in PROVED and (reason := why_absent(request.param.name)):
-        pytest.skip(f"{request.param.name}: {reason}")
-    return request.param
+    if request.param not in PROVED and (reason := why_absent(request.param)):
+        pytest.skip(f"{request.param}: {reason}")
+    return RUNTIMES.get(request.param)
 
 
 def test_there_are_such_cases():
