@@ -1,10 +1,8 @@
 """``rnn-export.toml``: which networks a project exports, which runtimes have to compute them, what is known to fail."""
 
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ from rnn_export.forms import FORMS
 from rnn_export.known_failures import KnownFailure
 from rnn_export.runtimes import RUNTIMES
 from rnn_export.spec import NONLINEARITIES
+from rnn_export.toml_tables import SEE, Table, read_toml
 
 FILE, PYPROJECT, SECTION = "rnn-export.toml", "pyproject.toml", "rnn-export"
 TIMEOUT, OPSET = 60.0, 18  # as `verify` and `export` have them
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what is also the name of a folder
-SEE = "docs/ci.md has an example"
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def find_configuration(folder: Path) -> Path:
     if (folder / FILE).is_file():
         return folder / FILE
     project = folder / PYPROJECT
-    if project.is_file() and SECTION in _parsed(project).get("tool", {}):
+    if project.is_file() and SECTION in read_toml(project).get("tool", {}):
         return project
     raise UsageError(f"there is no {FILE} here, and no [tool.{SECTION}] in {PYPROJECT}", f"Write one: {SEE}")
 
@@ -77,14 +75,14 @@ def read_configuration(file: Path) -> Configuration:
     Raises:
         UsageError: it cannot be read, or a key or value means nothing; the message names the line.
     """
-    data = _parsed(file)
+    data = read_toml(file)
     section = ""
     if file.name == PYPROJECT:
         section = f"tool.{SECTION}."
         data = data.get("tool", {}).get(SECTION, {})
         if not isinstance(data, dict):
             raise UsageError(f"{file}: tool.{SECTION} is no table", SEE)
-    top = _Table(file, section.rstrip("."), 0, data)
+    top = Table(file, section.rstrip("."), 0, data)
     runtimes = top.names("runtimes", RUNTIMES.get)
     timeout, strict = top.number("timeout", float), top.flag("strict")
     networks = [_network(table, runtimes) for table in top.tables("network", section)]
@@ -98,7 +96,7 @@ def read_configuration(file: Path) -> Configuration:
     return Configuration(file, tuple(networks), tuple(known), timeout or TIMEOUT, bool(strict))
 
 
-def _network(table: "_Table", runtimes: tuple[str, ...]) -> Network:
+def _network(table: Table, runtimes: tuple[str, ...]) -> Network:
     source = table.text("source", needed=True)
     is_spec = source.startswith("rnn:")
     name = table.text("name") or ("" if is_spec else Path(source).stem)
@@ -133,7 +131,7 @@ def _network(table: "_Table", runtimes: tuple[str, ...]) -> Network:
     return network
 
 
-def _known_failure(table: "_Table", networks: list[Network]) -> KnownFailure:
+def _known_failure(table: Table, networks: list[Network]) -> KnownFailure:
     runtime = table.text("runtime", {name for network in networks for name in network.runtimes}, needed=True)
     known = KnownFailure(
         table.place(),
@@ -150,99 +148,3 @@ def _known_failure(table: "_Table", networks: list[Network]) -> KnownFailure:
     if not any(runtime in one.runtimes and known.covers(one.name, form) for one in networks for form in one.forms):
         raise table.error("", "is about nothing that is checked", "Compare its network, form and runtime with the rest")
     return known
-
-
-class _Table:
-    """One table of the file, asked key by key; what nobody asked for is a mistake."""
-
-    def __init__(self, file: Path, name: str, index: int, values: Mapping[str, Any]) -> None:
-        self.file, self.name, self.index = file, name, index
-        self._values, self._asked = dict(values), set[str]()
-
-    def place(self, key: str = "") -> str:
-        """Such as ``network 2 in rnn-export.toml, line 14``: the line of the key, or where the table begins."""
-        what = f"{self.name.rpartition('.')[2]} {self.index} in " if self.index else ""
-        line = (key and self._line(key)) or self._line("")
-        return f"{what}{self.file}" + (f", line {line}" if line else "")
-
-    def text(self, key: str, allowed: Iterable[str] | None = None, *, needed: bool = False) -> Any:
-        """A string, one of those that are allowed; None where the key is not there, unless it is needed."""
-        value = self._get(key, str, "a string")
-        if value is None and needed:
-            raise self.error("", f"lacks {key}", f"Say {key} = ...: {SEE}")
-        if value is not None and allowed is not None and value not in (choices := sorted(allowed)):
-            raise self.error(key, f"{key} is {value!r}", _which(value, choices))
-        return value
-
-    def flag(self, key: str) -> bool | None:
-        value: bool | None = self._get(key, bool, "true or false")
-        return value
-
-    def number(self, key: str, kind: type) -> Any:
-        """A number above 0; None where the key is not there."""
-        value = self._get(key, (int, float) if kind is float else int, "a number")
-        if value is not None and not 0 < value < 10**6:
-            raise self.error(key, f"{key} is {value}", "It has to be above 0, and below a million")
-        return value
-
-    def names(self, key: str, get: Any) -> tuple[str, ...]:
-        """A list of names, each of which ``get`` knows; empty where the key is not there."""
-        values = self._get(key, list, "a list of names") or []
-        for value in values:
-            if not isinstance(value, str):
-                raise self.error(key, f"{key} holds {value!r}", "Write names in quotes")
-            try:
-                get(value)
-            except UsageError as error:
-                raise self.error(key, str(error.args[0]), error.hint) from None
-        return tuple(dict.fromkeys(values))
-
-    def tables(self, key: str, section: str) -> list["_Table"]:
-        """The tables of a list of them, ``[[key]]``."""
-        values = self._get(key, list, f"written as [[{section}{key}]]") or []
-        if not all(isinstance(value, dict) for value in values):
-            raise self.error(key, f"{key} is no table", f"Begin each with [[{section}{key}]]")
-        return [_Table(self.file, section + key, index, value) for index, value in enumerate(values, 1)]
-
-    def close(self) -> None:
-        """Raises UsageError where a key is left over."""
-        for key in self._values:
-            if key not in self._asked:
-                raise self.error(key, f"the key {key!r} is not known", _which(key, sorted(self._asked)))
-
-    def error(self, key: str, what: str, hint: str) -> UsageError:
-        return UsageError(f"{self.place(key)}: {what}", hint)
-
-    def _get(self, key: str, kind: Any, words: str) -> Any:
-        self._asked.add(key)
-        value = self._values.get(key)
-        if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
-            return value
-        raise self.error(key, f"{key} is {value!r}", f"It has to be {words}")
-
-    def _line(self, key: str) -> int:
-        """The line of a key, or of the table's own heading; 0 where it is written in another way."""
-        headings, inside = 0, not self.name
-        for number, line in enumerate(self.file.read_text("utf-8").splitlines(), 1):
-            if (heading := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line)) is not None:
-                headings += heading[1] == self.name
-                inside = heading[1] == self.name and headings == max(1, self.index)
-                if inside and not key:
-                    return number
-            elif key and inside and re.match(rf'\s*"?{re.escape(key)}"?\s*=', line):
-                return number
-        return 0
-
-
-def _which(value: str, choices: list[str]) -> str:
-    close = get_close_matches(value, choices, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(choices)}"
-
-
-def _parsed(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}", "Check the path after --config") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is no TOML: {error}", SEE) from None

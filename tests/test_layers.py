@@ -16,7 +16,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # Each line may import the lines above it. A folder counts as one: within it, files import as they like.
 LAYERS = [
     {"errors", "element_types", "documents", "record", "machine"},
-    {"spec", "registry", "recurrence", "blocks", "findings", "result"},
+    {"spec", "registry", "recurrence", "blocks", "findings", "result", "toml_tables"},
     {"summary", "weights", "spectrum", "runtimes", "archives", "unpickling", "recurrent_parts", "sequences"},
     {"oracle", "rounding", "module", "numpy_files", "safetensors_files", "torch_storages"},
     {"appeal", "worker", "torch_tensors", "cases", "conversion"},
