@@ -57,10 +57,10 @@ def test_the_workflow_uses_actions_by_their_major_version_and_commands_that_exis
     installed = {words[2] for words in ours() if words[:2] == ["runtimes", "install"]}
     required = tomllib.loads(block("toml"))["runtimes"]
     assert installed == {name for name in required if RUNTIMES.get(name).own_environment}
-    assert ["check"] in ours()
+    assert ["ci"] in ours()
 
 
-@pytest.mark.parametrize("words", [words for words in ours() if words[0] == "check"], ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in ours() if words[0] == "ci"], ids=" ".join)
 def test_its_commands_run(project, words):
     line = [sys.executable, "-m", "rnn_export", *words]
     done = subprocess.run(line, cwd=project, capture_output=True, text=True, check=False)

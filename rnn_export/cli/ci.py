@@ -1,4 +1,4 @@
-"""``rnn-export check``."""
+"""``rnn-export ci``."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ import click
 from rnn_export.cli._options import console, say
 
 
-@click.command("check")
+@click.command("ci")
 @click.option("--config", type=click.Path(path_type=Path), help="The file, if it is not rnn-export.toml here.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the artifacts in this folder.")
 @click.option(
@@ -28,9 +28,9 @@ def command(config: Path | None, output: Path | None, jobs: int | None, style: s
 
     \b
     Examples:
-      rnn-export check --dry-run
-      rnn-export check
-      rnn-export check --config ci/networks.toml -o artifacts
+      rnn-export ci --dry-run
+      rnn-export ci
+      rnn-export ci --config ci/networks.toml -o artifacts
     """
     from rnn_export.cells import available_processors
     from rnn_export.check_table import print_outcome, print_plan

@@ -1,4 +1,4 @@
-"""``check``: every network of a file in real runs, with the exit code of the worst, and nothing run where asked so."""
+"""``ci``: every network of a file in real runs, with the exit code of the worst, and nothing run where asked so."""
 
 import json
 from pathlib import Path
@@ -17,12 +17,12 @@ KNOWN = '[[known-failure]]\nruntime = "onnx-reference"\nform = "rnn"\ncode = "re
 
 @pytest.fixture
 def check(cli, tmp_path, monkeypatch):
-    """``check`` in a folder with that file."""
+    """``ci`` in a folder with that file."""
     monkeypatch.chdir(tmp_path)
 
     def call(text: str, *options: object):
         Path("rnn-export.toml").write_text(text)
-        return cli("check", *options)
+        return cli("ci", *options)
 
     return call
 
@@ -117,7 +117,7 @@ def test_a_mistake_in_the_file_is_one_line_and_ends_with_2(check, cli, tmp_path)
     said = "network 1 in rnn-export.toml, line 6: the key 'opsett' is not known. Did you mean 'opset'?"
     assert said in found.err
     (tmp_path / "rnn-export.toml").unlink()
-    found = cli("check")
+    found = cli("ci")
     assert (found.code, "there is no rnn-export.toml here" in found.err) == (2, True)
-    found = cli("check", "--config", "other.toml")
+    found = cli("ci", "--config", "other.toml")
     assert (found.code, "other.toml cannot be read" in found.err) == (2, True)
