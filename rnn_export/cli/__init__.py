@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect": "Say what is inside a checkpoint or an ONNX file.",
     "export": "Make an ONNX artifact from a checkpoint.",
     "verify": "Prove that runtimes compute the network.",
+    "report": "Render the result of a verification in other formats.",
     "reproduce": "Shrink a failure to a folder for the runtime's maintainers.",
     "explain": "Say what a finding means and what to do.",
     "list": "List the forms that a network can be drawn in.",

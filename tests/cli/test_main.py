@@ -18,7 +18,7 @@ from tests.cli.conftest import run_cli
 from tests.subjects import descendants, ends_within
 
 ROOT = Path(rnn_export.__file__).parent
-COMMANDS = ["demo", "inspect", "export", "verify", "reproduce", "explain", "list", "runtimes", "doctor"]
+COMMANDS = ["demo", "inspect", "export", "verify", "report", "reproduce", "explain", "list", "runtimes", "doctor"]
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "rich", "safetensors")
 
 
