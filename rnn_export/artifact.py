@@ -25,7 +25,7 @@ import numpy as np
 from rnn_export.checkpoint import Checkpoint, load_checkpoint, save_weights
 from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.folder import heal, replace_folder
-from rnn_export.forms import constants_of
+from rnn_export.forms import FORMS, Length, constants_of
 from rnn_export.oracle import head_input, run_oracle
 from rnn_export.rounding import ARITHMETICS
 from rnn_export.spec import RNNSpec
@@ -71,6 +71,12 @@ class Artifact:
     def opset(self) -> int:
         return int(self.manifest["opset"])
 
+    @property
+    def steps(self) -> int | None:
+        """T, where the form has a fixed length."""
+        steps = self.manifest.get("steps")
+        return None if steps is None else int(steps)
+
     def checkpoint(self) -> Checkpoint:
         """The weights that the model was made from, and the head where there is one."""
         head = "head" if self.manifest.get("head") else None
@@ -109,7 +115,12 @@ def is_artifact(path: Path) -> bool:
 
 
 def write_artifact(
-    path: Path, checkpoint: Checkpoint, model: "onnx.ModelProto", form: str, drawn_with: tuple[str, ...]
+    path: Path,
+    checkpoint: Checkpoint,
+    model: "onnx.ModelProto",
+    form: str,
+    drawn_with: tuple[str, ...],
+    steps: int | None = None,
 ) -> Artifact:
     """Write a whole artifact beside ``path`` and put it in place; byte-identical from run to run.
 
@@ -119,6 +130,7 @@ def write_artifact(
         model: the network in that form.
         form: the form's name.
         drawn_with: the packages whose versions decide the bytes of the model.
+        steps: T, for a form of fixed length.
 
     Raises:
         OutputError: the folder exists and is not an artifact, or cannot be written.
@@ -133,6 +145,7 @@ def write_artifact(
         "form": form,
         "lengths": lengths,
         "head": head is not None,
+        "steps": steps,
         "opset": opset,
         "ir_version": model.ir_version,
         "source": dict(checkpoint.source),
@@ -142,7 +155,7 @@ def write_artifact(
     def fill(folder: Path) -> None:
         _write_model(folder, model, constants_of(form, weights, head))
         save_weights(folder / "weights.safetensors", weights, head)
-        _write_golden(folder, weights, head, lengths)
+        _write_golden(folder, weights, head, lengths, FORMS.get(form).length, steps)
         files = {_relative(file, folder): sha256_of(file) for file in _files(folder)}
         (folder / MANIFEST).write_bytes(sealed({**manifest, "files": files}))
 
@@ -163,11 +176,14 @@ def _write_model(folder: Path, model: "onnx.ModelProto", constants: Mapping[str,
         onnx.checker.check_model(str(file), full_check=True)
 
 
-def _write_golden(folder: Path, weights: Weights, head: Head | None, takes_lengths: bool) -> None:
+def _write_golden(
+    folder: Path, weights: Weights, head: Head | None, takes_lengths: bool, length: Length, steps: int | None
+) -> None:
     from onnx import numpy_helper
 
     spec, largest = weights.spec, 1.0
-    for number, (T, B) in enumerate(GOLDEN):
+    for number, (any_T, B) in enumerate(GOLDEN):
+        T = 1 if length == "step" else steps or any_T
         generator = np.random.default_rng(number)
         x = generator.standard_normal((T, B, spec.input_size)).astype(weights.dtype)
         rows = spec.num_layers * spec.num_directions
@@ -180,11 +196,16 @@ def _write_golden(folder: Path, weights: Weights, head: Head | None, takes_lengt
         if head is not None:
             read = head_input(head, spec, x, h_0, output, lengths)
             sequences["output_2"] = ("prediction", read[:] @ head.weight.T.astype(np.float64) + head.bias)
-        if spec.batch_first:
+        if length == "step":
+            sequences = {file: (name, array[0]) for file, (name, array) in sequences.items() if name != "output"}
+        elif spec.batch_first:
             sequences = {file: (name, array.swapaxes(0, 1)) for file, (name, array) in sequences.items()}
         named = {**sequences, "input_1": ("h_0", h_0), "output_1": ("h_n", h_n)}
         if lengths is not None:
             named["input_2"] = ("lengths", lengths)
+        if length == "step":  # it has no output, and what stands behind it moves up
+            before = [name for name in ("output_1", "output_2") if name in named]
+            named |= {f"output_{place}": named.pop(name) for place, name in enumerate(before)}
         place = folder / f"test_data_set_{number}"
         place.mkdir()
         for file, (name, array) in named.items():

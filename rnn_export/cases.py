@@ -1,6 +1,7 @@
 """The inputs that a verification runs."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -53,6 +54,10 @@ class Case:
     def B(self) -> int:
         return int(self.x.shape[1])
 
+    @property
+    def size(self) -> str:
+        return f"T={self.T} B={self.B}"
+
 
 def default_cases(
     spec: RNNSpec,
@@ -62,6 +67,7 @@ def default_cases(
     has_h_0: bool = True,
     has_h_n: bool = True,
     has_lengths: bool = False,
+    one_step: bool = False,
     kind: str = "normal",
 ) -> list[Case]:
     """Lengths and batches around and beyond the exported ones, other kinds of input, and the state checks.
@@ -73,6 +79,7 @@ def default_cases(
         has_h_0: whether the file takes an initial state; zeros everywhere if not.
         has_h_n: whether the file gives the last state; nothing can be carried on if not.
         has_lengths: whether the file takes lengths; they are random and unsorted then, the first one T.
+        one_step: whether the file is one step; without steps it does nothing, and it runs in chunks anyway.
         kind: of the inputs of the cases that do not ask for another: normal, one-hot or uniform.
     """
     make = _Maker(spec, dtype, has_h_0, has_lengths, kind)
@@ -93,11 +100,31 @@ def default_cases(
         cases.append(make(f"rows T={T} B={B}", T, B, check=Check.ROWS))
     if has_lengths:
         cases.append(make(f"NaN in the padding T={2 * T} B={B}", fixed_T or 2 * T, B, nan_padding=True))
-    elif fixed_T is None and has_h_0 and has_h_n:
+    elif fixed_T is None and has_h_0 and has_h_n and not one_step:
         cases.append(make("T=0 B=3" if fixed_B is None else f"T=0 B={B}", 0, B, check=Check.NO_STEPS))
         if not spec.bidirectional:
             cases.append(make(f"chunks 1+2+3+4 B={B}", 10, B, check=Check.CHUNKS))
     return cases
+
+
+def of_two_shapes(cases: Sequence[Case]) -> list[Case]:
+    """The cases for a runtime that compiles for every shape: two lengths and two batches, and every kind of input.
+
+    They are of the size that most cases have and of the next larger one. NaN in the padding and the user's own data
+    stay, whatever their size.
+
+    Args:
+        cases: those of a verification.
+    """
+    sizes = Counter((case.T, case.B) for case in cases if case.check is Check.STEPS)
+    if not sizes:
+        return list(cases)
+    (home, _), *_ = sizes.most_common(1)
+    # Where a size is fixed, the other one alone grows.
+    other = min(set(sizes) - {home}, key=lambda size: (size[0] <= home[0], size[1] <= home[1], size), default=home)
+    one_shape = (Check.STEPS, Check.MASKS, Check.STATE)  # the others run their input in parts, each of another shape
+    kept = [case for case in cases if case.check in one_shape]
+    return [case for case in kept if case.name != case.size or (case.T, case.B) in (home, other)]
 
 
 class _Maker:

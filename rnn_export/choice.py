@@ -15,14 +15,20 @@ from rnn_export.runtimes import RUNTIMES
 
 @dataclass(frozen=True)
 class Choice:
-    """The form, and for every form that was tried what became of it."""
+    """The form, its steps where its length is fixed, and for every form that was tried what became of it."""
 
     form: str
     reasons: tuple[str, ...]
+    steps: int | None = None
 
 
 def choose_form(
-    checkpoint: Checkpoint, runtimes: tuple[str, ...], *, opset: int = DEFAULT_OPSET, lengths: bool = False
+    checkpoint: Checkpoint,
+    runtimes: tuple[str, ...],
+    *,
+    opset: int = DEFAULT_OPSET,
+    lengths: bool = False,
+    steps: int | None = None,
 ) -> Choice:
     """Export and verify form after form, and take the first that every runtime computes.
 
@@ -30,6 +36,7 @@ def choose_form(
         checkpoint: the network.
         runtimes: what the file is for; documented differences, such as a refused length of 0, do not count.
         opset, lengths: see ``export``.
+        steps: the length of the form ``unrolled``, which is not tried without it.
 
     Raises:
         UsageError: an unknown runtime, none at all, or no form that all of them compute; the reasons are in it.
@@ -42,18 +49,23 @@ def choose_form(
             raise InstallationError(f"{runtime.name} is not installed", f"Run: {how_to_install(runtime)}")
     reasons = []
     for form in sorted(FORMS, key=lambda form: form.rank):
-        problem = _problem(form.name, checkpoint, runtimes, opset, lengths)
-        reasons.append(f"form {form.name}: {problem or 'right on ' + ', '.join(runtimes)}")
+        own_steps = steps if form.length == "fixed" else None
+        problem = _problem(form.name, checkpoint, runtimes, opset, lengths, own_steps)
+        what = {"dynamic": "", "fixed": f", {own_steps} steps", "step": ", one step at a time"}[form.length]
+        reasons.append(f"form {form.name}: " + (problem or f"right on {', '.join(runtimes)}{what}"))
         if not problem:
-            return Choice(form.name, tuple(reasons))
+            return Choice(form.name, tuple(reasons), own_steps)
     raise UsageError(f"no form is right on {', '.join(runtimes)}: {'; '.join(reasons)}", "Export one file for each")
 
 
-def _problem(form: str, checkpoint: Checkpoint, runtimes: tuple[str, ...], opset: int, lengths: bool) -> str:
+def _problem(
+    form: str, checkpoint: Checkpoint, runtimes: tuple[str, ...], opset: int, lengths: bool, steps: int | None
+) -> str:
     """Why a form will not do; empty where it will."""
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         try:
-            artifact = export(checkpoint, Path(scratch) / "trial", form=form, opset=opset, lengths=lengths)
+            trial = Path(scratch) / "trial"
+            artifact = export(checkpoint, trial, form=form, opset=opset, lengths=lengths, steps=steps)
         except RnnExportError as error:
             return str(error)
         report = verify(artifact.path, runtimes=runtimes)

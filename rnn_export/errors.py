@@ -6,7 +6,8 @@ RnnExportError
 ├── SourceError        a checkpoint or spec that cannot be loaded or is no RNN      exit 3
 ├── ConversionError    a model that cannot be exported without freezing something  exit 3
 ├── ArtifactError      an artifact or ONNX file that is damaged or not understood   exit 3
-└── InstallationError  a runtime's environment that could not be made               exit 4
+├── InstallationError  a runtime's environment that could not be made               exit 4
+└── ClusterError       a Ray cluster that does not answer or cannot run this         exit 4
 
 Each carries the exit code of the command line and a hint: what to do next.
 """
@@ -60,5 +61,11 @@ class ArtifactError(RnnExportError):
 
 class InstallationError(RnnExportError):
     """A runtime's environment that could not be made."""
+
+    exit_code = 4
+
+
+class ClusterError(RnnExportError):
+    """A Ray cluster that does not answer, or whose machines cannot run this package."""
 
     exit_code = 4

@@ -19,7 +19,7 @@ from rnn_export.errors import ArtifactError
 from rnn_export.forms import EXTERNAL_ABOVE, FORMS, Form, constants_of
 from rnn_export.forms._external import held_bytes, read_in_place
 from rnn_export.forms._tidy import graphs
-from rnn_export.spec import RNNSpec
+from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Head, Weights
 
 _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
@@ -37,17 +37,21 @@ class Signature:
         lengths: the integer input (B,), where there is one.
         prediction: the head's output, where there is one.
         fixed_T, fixed_B: the declared length and batch size where they are not dynamic.
+        one_step: the file is one step, input (B, I), and gives the next states as h_n; there is no output then.
+        flat_state: h_0 and h_n of such a file are (B, H), as torch.nn.RNNCell has them.
     """
 
     input: str
     h_0: str | None
-    output: str
+    output: str | None
     h_n: str | None
     batch_first: bool
     lengths: str | None = None
     prediction: str | None = None
     fixed_T: int | None = None
     fixed_B: int | None = None
+    one_step: bool = False
+    flat_state: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
             "A whole model is verified with --against module:factory --trust-code",
         )
     x, h_0 = inputs[0], inputs[1] if len(inputs) == 2 else None
+    if len(_dims(x)) == 2:
+        return _signature_of_step(inputs, outputs, model, spec)
     y, h_n = outputs[0], outputs[1] if len(outputs) > 1 else None
     dims = _dims(x)
     if len(dims) != 3 or dims[2] not in (None, spec.input_size):
@@ -130,6 +136,34 @@ def signature_of(model: onnx.ModelProto, spec: RNNSpec) -> Signature:
         prediction="prediction" if len(outputs) < len(model.graph.output) else None,
         fixed_T=T,
         fixed_B=B,
+    )
+
+
+def _signature_of_step(
+    inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], model: onnx.ModelProto, spec: RNNSpec
+) -> Signature:
+    """Of a file that is one step: input (B, I), h_0 -> h_n, both (L, B, H), or with one layer (B, H)."""
+    H, L = spec.hidden_size, spec.num_layers
+    if len(inputs) != 2 or len(outputs) != 1 or spec.bidirectional:
+        raise ArtifactError(
+            f"the input {inputs[0].name} has 2 axes, so the file is one step, and takes {len(inputs)} arrays and gives "
+            f"{len(outputs)}",
+            "One step of a network of one direction takes input (B, I) and h_0, and gives h_n",
+        )
+    x, h_0, h_n = inputs[0], inputs[1], outputs[0]
+    state, B = _dims(h_0), _dims(x)[0]
+    flat = len(state) == 2 and L == 1
+    if _dims(x)[1] not in (None, spec.input_size):
+        raise ArtifactError(f"the input {x.name} has shape {_dims(x)}, but {spec} has I = {spec.input_size}")
+    for value in (h_0, h_n):
+        dims = _dims(value)
+        if len(dims) != (2 if flat else 3) or dims[-1] not in (None, H):
+            shape = f"(B, {H})" if flat else f"({L}, B, {H})"
+            raise ArtifactError(f"{value.name} has shape {dims}, but one step of {spec} has {shape}")
+    _check_fixed_sizes(x.name, None, B, max(spec.input_size, H))
+    prediction = "prediction" if any(value.name == "prediction" for value in model.graph.output) else None
+    return Signature(
+        x.name, h_0.name, None, h_n.name, False, prediction=prediction, fixed_B=B, one_step=True, flat_state=flat
     )
 
 
@@ -195,11 +229,12 @@ def recognise_weights(model: onnx.ModelProto, weights: Weights, folder: Path | N
 def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, list[LayerOutput]] | None:
     """A copy that also outputs every layer, or None where the layers cannot be told apart.
 
-    An RNN node shows its layer in output 0 as (T, D, B, H), a Scan its cell in the last output as (T, B, H),
-    in the order of computation unless the Scan itself runs in reverse.
+    An RNN node shows its layer in output 0 as (T, D, B, H), a Scan or Loop its cell in the last output as (T, B, H),
+    in the order of computation unless a Scan itself runs in reverse. The form ``unrolled`` names its own.
     """
     rnns = [node for node in model.graph.node if node.op_type == "RNN"]
-    scans = [node for node in model.graph.node if node.op_type == "Scan"]
+    scans = [node for node in model.graph.node if node.op_type in ("Scan", "Loop")]
+    values = {name for node in model.graph.node for name in node.output}
     shown: list[LayerOutput] = []
     if len(rnns) == spec.num_layers and not scans:
         shown = [LayerOutput(node.output[0], index, None) for index, node in enumerate(rnns)]
@@ -207,6 +242,8 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
         for node, (layer, direction) in zip(order, spec.cells(), strict=True):
             flipped = direction == 1 and not runs_in_reverse(node)
             shown.append(LayerOutput(node.output[-1], layer, direction, flipped))
+    elif not rnns and not scans and values >= {f"states{suffix(*cell)}" for cell in spec.cells()}:
+        shown = [LayerOutput(f"states{suffix(*cell)}", *cell) for cell in spec.cells()]
     if not shown or any(not value.name for value in shown):
         return None
     copy = onnx.ModelProto()
@@ -262,7 +299,7 @@ def _cells_in_order(graph: onnx.GraphProto, scans: list[onnx.NodeProto], spec: R
     gathers = {node.output[0]: node for node in graph.node if node.op_type == "Gather" and len(node.input) == 2}
     rows: dict[int, onnx.NodeProto] = {}
     for scan in scans:
-        gather = gathers.get(scan.input[0])
+        gather = gathers.get(scan.input[2 if scan.op_type == "Loop" else 0])
         index = constants.get(gather.input[1]) if gather is not None else None
         if index is None or index.size != 1:
             return None

@@ -4,6 +4,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnn_export.artifact import Artifact
+    from rnn_export.cells import Engine
     from rnn_export.checkpoint import Checkpoint
     from rnn_export.description import CheckpointDescription
     from rnn_export.model_description import ModelDescription
@@ -40,6 +42,7 @@ def export(
     head: str | None = None,
     dtype: str | None = None,
     lengths: bool = False,
+    steps: int | None = None,
 ) -> "Artifact":
     """Make an artifact.
 
@@ -47,11 +50,12 @@ def export(
         source: a checkpoint file or spec string (see ``load_checkpoint``), a ``torch.nn.RNN`` or a module of
             this package, or Weights.
         output: the folder to make; an artifact that stands there is replaced as a whole.
-        form: which way to draw the network: ``scan``, ``module`` or ``rnn``.
+        form: which way to draw the network, the name of one of ``forms/``.
         opset: the version of ONNX's operators.
         prefix, nonlinearity, batch_first, head: see ``load_checkpoint``; only for files and specs.
         dtype: convert the weights to float32, float64, float16 or bfloat16, each rounded to nearest.
         lengths: the file takes a third input, the length of each sequence (B,).
+        steps: T, for the form ``unrolled``, whose length is fixed.
 
     Returns:
         The artifact, read back and checked. ``missing_kernels`` tells which runtimes will refuse it.
@@ -64,8 +68,9 @@ def export(
 
     FORMS.get(form)  # a wrong name is said before a large checkpoint is read
     checkpoint = _checkpoint(source, prefix, nonlinearity, batch_first, head).converted(dtype)
-    model = draw(form, checkpoint.weights, opset, lengths=lengths, head=checkpoint.head)
-    return write_artifact(Path(output), checkpoint, model, form, TORCH_DREW if form == "module" else ())
+    model = draw(form, checkpoint.weights, opset, lengths=lengths, head=checkpoint.head, steps=steps)
+    drawn_with = TORCH_DREW if form == "module" else ()
+    return write_artifact(Path(output), checkpoint, model, form, drawn_with, steps)
 
 
 def missing_kernels(form: str, dtype: str) -> list[str]:
@@ -98,6 +103,8 @@ def verify(
     require: Iterable[str] = (),
     timeout: float = 60.0,
     strict: bool = False,
+    jobs: int = 1,
+    ray: str | None = None,
     progress: "Progress | None" = None,
 ) -> "Report":
     """Prove that runtimes compute the network.
@@ -114,10 +121,13 @@ def verify(
         require: which must be present and pass.
         timeout: seconds per request to a runtime.
         strict: documented differences of a runtime count as wrong.
-        progress: told (runtime, cases done, cases in all) after every case.
+        jobs: how many runtimes at once. Above 1, processes are started that import your ``__main__``, which then
+            needs the usual ``if __name__ == "__main__":``. Your own ``inputs`` run one runtime after the other.
+        ray: the address of a Ray cluster to run on instead, HOST:PORT, ``auto`` or ``ray://HOST:PORT``.
+        progress: told (runtime, cases done, cases in all), after every case where they run here.
 
     Raises:
-        RnnExportError: an unknown runtime, or an artifact or file that cannot be read.
+        RnnExportError: an unknown runtime, an artifact or file that cannot be read, or no such cluster.
     """
     from rnn_export.artifact import digest_of
     from rnn_export.child import THREADS
@@ -132,6 +142,8 @@ def verify(
 
     if against is None and (prefix, nonlinearity, batch_first, head, dtype) != (None, None, None, None, None):
         raise UsageError("prefix, nonlinearity, batch_first, head and dtype are about a source", "Give it as against")
+    if jobs < 1:
+        raise UsageError(f"{jobs} processes can do nothing", "Give --jobs 1 or more")
     if not 0 < timeout <= threading.TIMEOUT_MAX:
         raise UsageError(f"the time limit {timeout} is no number of seconds", "Give one above 0, such as 60")
     named = {runtimes} if isinstance(runtimes, str) else set(runtimes)
@@ -148,7 +160,8 @@ def verify(
             raise UsageError(f"{path} is a file, not an artifact", "Say what it should compute: --against SOURCE")
         else:
             subject = subject_of_artifact(path, Path(scratch), asked)
-        runs = _runs(subject, wanted, timeout, progress, saved)
+        engine = _engine(subject, jobs if inputs is None else 1, ray)
+        runs = _runs(subject, wanted, timeout, progress, saved, engine)
         digest = digest_of(subject.folder)
     results = [*subject.findings, *(without_paths(row, scratch) for run in runs for row in run.rows)]
     present = {row.runtime for row in results if row.status is not Status.ABSENT} - NO_RUNTIMES
@@ -208,24 +221,38 @@ def _runs(
     timeout: float,
     progress: "Progress | None",
     expect: Path | None,
+    engine: "Engine",
 ) -> "list[Verified]":
     """What the wanted runtimes showed, in their order; torch always runs, as the denominator of ratios."""
     from rnn_export.cases import read_arrays
-    from rnn_export.verification import judge_saved, verify_runtime
+    from rnn_export.cells import Cell, run_here
+    from rnn_export.verification import judge_saved
 
-    torch = RUNTIMES.get("torch")
-    reference = verify_runtime(subject, torch, timeout=timeout, torch_errors={}, progress=progress)
+    (reference,) = run_here([Cell(subject, "torch", timeout, {})], progress)
     errors = {row.case: row.max_abs for row in reference.rows if row.max_abs is not None}
     runs: list[Verified] = []
     if expect is not None:
         own = subject.cases[0]  # the user's own data comes first
         runs.append(judge_saved(subject, own, read_arrays(expect), expect.name, errors.get(own.name)))
-    for runtime in wanted:
-        if runtime is torch:
-            runs.append(reference)
-        else:
-            runs.append(verify_runtime(subject, runtime, timeout=timeout, torch_errors=errors, progress=progress))
-    return runs
+    names = [runtime.name for runtime in wanted]
+    cells = [Cell(subject, name, timeout, errors) for name in names if name != "torch"]
+    others = iter(engine(cells, progress))
+    return [*runs, *(reference if name == "torch" else next(others) for name in names)]
+
+
+def _engine(subject: "Subject", jobs: int, ray: str | None) -> "Engine":
+    """Where cells run: on a cluster, in processes, or here, where a copy of everything would be too much."""
+    from rnn_export.cells import MOST_COPIED, copied_bytes, run_here
+
+    if ray is not None:
+        from rnn_export.cluster import run_on_ray
+
+        return partial(run_on_ray, address=ray)
+    if jobs > 1 and copied_bytes(subject) <= MOST_COPIED:
+        from rnn_export.processes import run_in_processes
+
+        return partial(run_in_processes, jobs=jobs)
+    return run_here
 
 
 def _checkpoint(

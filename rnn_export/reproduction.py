@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,9 @@ class Reproduction:
 def reproduce(artifact: str | Path, runtime: str, output: str | Path) -> Reproduction:
     """Shrink an artifact's failure on a runtime, and write a folder that shows it with that runtime and numpy alone.
 
-    The network keeps its form, nonlinearity, type and lengths; its layers, directions, sizes and biases are taken away
-    one after the other as long as a network with random weights still fails with the same code.
+    The network keeps its form, nonlinearity, type and lengths; its layers, directions, sizes, biases and the steps of a
+    fixed length are taken away one after the other as long as a network with random weights still fails with the same
+    code. Of its failing cases it is the one of the fewest steps and rows.
 
     Args:
         artifact: a folder that ``export`` made, and that fails on the runtime.
@@ -72,9 +73,9 @@ def reproduce(artifact: str | Path, runtime: str, output: str | Path) -> Reprodu
         progress = True
         while progress:
             progress = False
-            for spec in _smaller(smallest.spec):
+            for spec, steps in _smaller(smallest.spec, smallest.steps):
                 tried += 1
-                trial = _exported(spec, source, Path(scratch) / f"trial-{tried}")
+                trial = _exported(spec, steps, source, Path(scratch) / f"trial-{tried}")
                 found = _failure(trial.path, chosen)
                 if found is not None and found.code == row.code:
                     smallest, row, progress = trial, found, True
@@ -83,21 +84,26 @@ def reproduce(artifact: str | Path, runtime: str, output: str | Path) -> Reprodu
     return Reproduction(Path(output), smallest.spec, row, tried)
 
 
-def _smaller(spec: RNNSpec) -> Iterator[RNNSpec]:
-    """The same network with less of one thing, the largest step first."""
+def _smaller(spec: RNNSpec, steps: int | None) -> Iterator[tuple[RNNSpec, int | None]]:
+    """The same network with less of one thing, the largest cut first."""
     said = spec.to_dict()
     for name in _SIZES:
-        for less in (1, 2, said[name] // 2):
-            if 0 < less < said[name]:
-                yield RNNSpec.from_dict({**said, name: less})
+        for less in _less_than(said[name]):
+            yield RNNSpec.from_dict({**said, name: less}), steps
     for name in ("bidirectional", "bias", "batch_first"):
         if said[name]:
-            yield RNNSpec.from_dict({**said, name: False})
+            yield RNNSpec.from_dict({**said, name: False}), steps
+    for less in _less_than(steps or 1):
+        yield spec, less
 
 
-def _exported(spec: RNNSpec, source: Artifact, place: Path) -> Artifact:
-    weights = Weights.random(spec, 0, source.manifest["dtype"])
-    return export(weights, place, form=source.form, opset=source.opset, lengths=source.manifest["lengths"])
+def _less_than(size: int) -> list[int]:
+    return [less for less in (1, 2, size // 2) if 0 < less < size]
+
+
+def _exported(spec: RNNSpec, steps: int | None, source: Artifact, place: Path) -> Artifact:
+    weights, lengths = Weights.random(spec, 0, source.manifest["dtype"]), source.manifest["lengths"]
+    return export(weights, place, form=source.form, opset=source.opset, lengths=lengths, steps=steps)
 
 
 def _failure(path: Path, runtime: Runtime) -> Result | None:
@@ -116,6 +122,8 @@ def _write(artifact: Artifact, runtime: Runtime, row: Result, output: Path) -> N
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         subject = subject_of_artifact(artifact.path, Path(scratch))
         case = next((case for case in subject.cases if case.name == row.case), subject.cases[0])
+    if subject.signature.one_step:  # of a case with more steps the first: the script has no loop
+        case = replace(case, x=case.x[:1])
     truth = run_oracle(subject.weights, case.x, case.h_0, case.lengths)
     turn = artifact.spec.batch_first
     inputs: dict[str, NDArray[Any]] = {"input": case.x.swapaxes(0, 1) if turn else case.x, "h_0": case.h_0}
@@ -123,6 +131,9 @@ def _write(artifact: Artifact, runtime: Runtime, row: Result, output: Path) -> N
         inputs["lengths"] = case.lengths
     output_of = truth.output[:]
     expected = {"output": output_of.swapaxes(0, 1) if turn else output_of, "h_n": truth.h_n}
+    if subject.signature.one_step:
+        inputs["input"] = case.x[0]
+        del expected["output"]
     verdict = f"{row.status.value} [{row.code}]"
     title = f"{runtime.name} {row.version}: {verdict} on {artifact.spec}, {row.case or 'loading'}."
     script = SCRIPT.format(title=title, requires=" ".join(runtime.requires), snippet=runtime.snippet)

@@ -117,6 +117,9 @@ class Session:
             Wrong: a missing output, a wrong shape or type, a frozen length.
         """
         signature = self.signature
+        if signature.one_step:
+            return self._in_a_loop(x, h_0)
+        assert signature.output is not None
         feed: dict[str, Any] = {signature.input: x.swapaxes(0, 1) if signature.batch_first else x}
         if signature.h_0 is not None:
             feed[signature.h_0] = h_0
@@ -155,6 +158,7 @@ class Session:
         if self._reads_weights:
             layers = [raw[f"layer_{layer}"] for layer in range(spec.num_layers)]
             return layers[:-1], _same_steps(layers[-1], output, inside)
+        assert signature.output is not None
         if self._shows_layers and (shown := self._from_instrumented(feed, raw[signature.output])) is not None:
             return shown
         carries = bool(signature.h_0 and signature.h_n) and signature.lengths is None
@@ -179,7 +183,7 @@ class Session:
             expected = (T, D, B, H) if shown.direction is None else (T, B, H)
             if shown.name not in copy or copy[shown.name].shape != expected:
                 return None
-        if self.signature.output not in copy:
+        if self.signature.output is None or self.signature.output not in copy:
             return None
         by_layer: list[list[Array]] = [[] for _ in range(self.subject.weights.spec.num_layers)]
         for shown in self.subject.shown:
@@ -189,6 +193,26 @@ class Session:
             by_layer[shown.layer].append(states[::-1] if shown.reversed_time else states)
         below = [parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1) for parts in by_layer[:-1]]
         return below, _same_steps(copy[self.signature.output], shipped)
+
+    def _in_a_loop(self, x: Array, h_0: Array) -> Answers:
+        """A file of one step, run as its user does: a step of x and the last states in, the next states out."""
+        signature, spec, head = self.signature, self.subject.weights.spec, self.subject.head
+        assert signature.h_0 is not None
+        assert signature.h_n is not None
+        flat, B = signature.flat_state, x.shape[1]
+        expected: dict[str, tuple[int, ...]] = {signature.h_n: h_0.shape[1:] if flat else h_0.shape}
+        if signature.prediction is not None and head is not None:
+            expected[signature.prediction] = (B, len(head.weight))
+        h, states, predictions = h_0, np.empty((len(x), *h_0.shape), x.dtype), []
+        for t, x_t in enumerate(x):
+            raw = self._run(SHIPPED, {signature.input: np.ascontiguousarray(x_t), signature.h_0: h[0] if flat else h})
+            if problem := shape_problem(raw, expected, self.subject.weights.dtype):
+                raise Wrong("missing-output" if "is missing" in problem else "wrong-shape", problem)
+            states[t] = h = raw[signature.h_n].reshape(h_0.shape)
+            predictions += [raw[signature.prediction]] if signature.prediction is not None else []
+        layers = list(states.swapaxes(0, 1))  # L of (T, B, H)
+        prediction = np.stack(predictions) if predictions else None
+        return Answers(layers[-1], h, layers if spec.num_layers > 1 else None, prediction=prediction)
 
     def _step_by_step(self, x: Array, h_0: Array) -> list[Array]:
         """Every layer of a unidirectional network, read from h_n after each single step."""
@@ -212,6 +236,7 @@ class Session:
         T, B = x.shape[:2]
         width = spec.num_directions * spec.hidden_size
         shape = (B, T, width) if signature.batch_first else (T, B, width)
+        assert signature.output is not None
         expected: dict[str, tuple[int, ...]] = {signature.output: shape}
         if signature.h_n is not None:
             expected[signature.h_n] = h_0.shape

@@ -148,7 +148,7 @@ def _subject(
         raise ArtifactError(f"{name} has the output prediction, but its source names no head", "Give --head KEY")
     instrumented: Path | None = None
     shown: list[LayerOutput] = []
-    if weights.spec.num_layers > 1 and (made := instrument(model, weights.spec)) is not None:
+    if weights.spec.num_layers > 1 and not signature.one_step and (made := instrument(model, weights.spec)) is not None:
         copy, shown = made
         instrumented = scratch / "instrumented"
         instrumented.mkdir()
@@ -161,6 +161,7 @@ def _subject(
         has_h_0=signature.h_0 is not None,
         has_h_n=signature.h_n is not None,
         has_lengths=signature.lengths is not None,
+        one_step=signature.one_step,
         kind=asked.kind,
     )
     if asked.inputs is not None:

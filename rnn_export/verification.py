@@ -1,12 +1,12 @@
 """One network on one runtime: every case run, judged, and put into words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from rnn_export.cases import Case, Check
+from rnn_export.cases import Case, Check, of_two_shapes
 from rnn_export.child import Failure
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import SourceError
@@ -78,6 +78,7 @@ def verify_runtime(
         detail = f"not installed: {how_to_install(runtime)}"
         row = Result(runtime.name, "", "", Stage.FIND, Status.ABSENT, "absent", detail=detail)
         return Verified([row], Record(runtime.name, precision=runtime.precision))
+    cases = of_two_shapes(subject.cases) if runtime.slow_to_compile else subject.cases
     session = Session(subject, runtime, interpreter, timeout)
     results: list[Result] = []
     telling = _Telling()
@@ -89,7 +90,7 @@ def verify_runtime(
 
     try:
         session.start()
-        for done, case in enumerate(subject.cases, 1):
+        for done, case in enumerate(cases, 1):
             try:
                 if session.dead:
                     session.start()
@@ -100,16 +101,28 @@ def verify_runtime(
                 results.append(_failed(session, case.name, failure))
                 deaths += session.dead
             if progress is not None:
-                progress(runtime.name, done, len(subject.cases))
-            if deaths == DEATHS_BEFORE_GIVING_UP and done < len(subject.cases):
-                rest = f"{results[-1].detail}; {len(subject.cases) - done} more cases were not run"
+                progress(runtime.name, done, len(cases))
+            if deaths == DEATHS_BEFORE_GIVING_UP and done < len(cases):
+                rest = f"{results[-1].detail}; {len(cases) - done} more cases were not run"
                 results[-1] = replace(results[-1], detail=rest)
                 break
     except Failure as failure:
         return verified([*results, _failed(session, "", failure)])
     finally:
         session.close()
+    if len(cases) < len(subject.cases):
+        results = _noted(results, cases, len(subject.cases))
     return verified([*results, *_not_exercised(subject, results)])
+
+
+def _noted(results: list[Result], cases: Sequence[Case], of: int) -> list[Result]:
+    """The results, of which the first that passed says that not every case was run."""
+    sizes = ", ".join(dict.fromkeys(case.size for case in cases))
+    why = f"compiles for every shape: {len(cases)} of {of} cases were run, at {sizes}; --inputs adds your data's shape"
+    first = next((number for number, result in enumerate(results) if result.passed), None)
+    if first is not None:
+        results[first] = replace(results[first], detail="; ".join(filter(None, (results[first].detail, why))))
+    return results
 
 
 def judge_saved(
@@ -215,7 +228,8 @@ def _judgement(session: Session, case: Case) -> Judgement:
         case Check.CHUNKS:
             return _in_chunks(session, case)
         case Check.ROWS:
-            return _merged([_judged(session, _row_of(case, b)) for b in range(case.B)])
+            dynamic = session.subject.signature.fixed_T is None
+            return _merged([_judged(session, _row_of(case, b, cut=dynamic)) for b in range(case.B)])
         case Check.STATE:
             return _with_other_state(session, case)
         case Check.STEPS | Check.MASKS:
@@ -245,9 +259,9 @@ def _run(session: Session, case: Case, truth: Trajectory | None = None) -> tuple
     return judgement, answers
 
 
-def _row_of(case: Case, b: int) -> Case:
-    """One row of a batch on its own, cut to its length where it has one: the longest fills the input."""
-    T = case.T if case.lengths is None else int(case.lengths[b])
+def _row_of(case: Case, b: int, *, cut: bool) -> Case:
+    """One row of a batch on its own, where it may be cut to its length: the longest fills the input."""
+    T = case.T if case.lengths is None or not cut else int(case.lengths[b])
     lengths = None if case.lengths is None else case.lengths[b : b + 1]
     return replace(case, x=case.x[:T, b : b + 1], h_0=case.h_0[:, b : b + 1], lengths=lengths)
 

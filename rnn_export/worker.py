@@ -104,7 +104,7 @@ def _read(stream: Reader, size: int) -> bytes:
 
 def main() -> None:
     adapter, distribution, memory_limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    _die_with_parent()
+    die_with_parent()
     if memory_limit:
         import resource
 
@@ -162,7 +162,7 @@ def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
     return os.fdopen(requests, "rb"), os.fdopen(answers, "wb")
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     if sys.platform == "linux":
         import ctypes
         import signal

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_export.cases import EXPORT_B, EXPORT_T, LONG_T, Case, Check, case_from_file, default_cases, input_of_kind
+from rnn_export.cases import (
+    EXPORT_B,
+    EXPORT_T,
+    LONG_T,
+    Case,
+    Check,
+    case_from_file,
+    default_cases,
+    input_of_kind,
+    of_two_shapes,
+)
 from rnn_export.element_types import FLOATS
 from rnn_export.errors import SourceError
 from rnn_export.rounding import ARITHMETICS
@@ -37,6 +47,37 @@ def test_every_check_and_every_kind_of_input_is_asked_for():
     assert {case.check for case in cases} == set(Check)
     kinds = {case.name.split()[0] for case in cases}
     assert kinds >= {"one-hot", "uniform", "negative", "zeros", "tiny", "large", "h_0=0", "NaN", "Inf"}
+
+
+class TestOfTwoShapes:
+    @pytest.mark.parametrize(
+        ("fixed", "sizes"),
+        [
+            ({}, ["T=5 B=3", "T=6 B=8"]),
+            ({"fixed_T": 7}, ["T=7 B=3", "T=7 B=8"]),
+            ({"fixed_B": 2}, ["T=5 B=2", "T=6 B=2"]),
+            ({"fixed_T": 7, "fixed_B": 2}, ["T=7 B=2"]),
+            ({"has_lengths": True}, ["T=5 B=3", "T=6 B=8", "T=10 B=3"]),  # the last is NaN in the padding
+        ],
+        ids=str,
+    )
+    def test_they_have_two_lengths_and_two_batches_where_those_are_free(self, fixed, sizes):
+        kept = of_two_shapes(default_cases(SPEC, "float32", **fixed))
+        assert list(dict.fromkeys(case.size for case in kept)) == sizes
+
+    def test_they_exercise_the_recurrence_and_have_every_kind_of_input(self):
+        cases = default_cases(SPEC, "float32")
+        kept = of_two_shapes(cases)
+        first, second = kept[:2]
+        assert (first.name, second.name) == ("T=5 B=3", "T=6 B=8")
+        assert all(case.T > 1 and case.h_0.any() and (case.x < 0).any() for case in (first, second))
+        kinds = ("one-hot", "uniform", "negative", "zeros", "tiny", "large", "h_0=0", "NaN", "Inf", "state")
+        assert [case.name.split()[0] for case in kept[2:]] == list(kinds)
+        assert all(any(case is other for other in cases) for case in kept)
+
+    def test_the_users_own_data_stays_whatever_its_shape(self):
+        own = Case("mine.npz T=9 B=2", *(np.ones(shape, np.float32) for shape in ((9, 2, 3), (1, 2, 4))), own="mine")
+        assert of_two_shapes([own, *default_cases(SPEC, "float32")])[0] is own
 
 
 @pytest.mark.parametrize("spec", every_spec(), ids=str)

@@ -26,7 +26,7 @@ MODELS = Path(__file__).parent.parent / "models"
 ROWS = MODELS / "digits-rows.safetensors"
 
 
-@pytest.mark.parametrize("form", ["scan", "rnn", "module"])
+@pytest.mark.parametrize("form", ["scan", "loop", "rnn", "module"])
 def test_the_digits_are_told_from_the_files_own_prediction(form, tmp_path: Path):
     artifact = export(ROWS, tmp_path / "out", form=form, head="head")
     with np.load(MODELS / "digits-test.npz") as stored:
@@ -55,7 +55,7 @@ def test_a_head_passes_and_a_wrong_one_is_found_by_the_residual_and_by_the_read_
     assert all("the head" in row.detail for row in wrong)
 
 
-@pytest.mark.parametrize("form", ["scan", "rnn", "module"])
+@pytest.mark.parametrize("form", ["scan", "loop", "rnn", "module"])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("lengths", [False, True])
 def test_a_head_that_reads_what_the_cell_reads(form, batch_first, lengths, tmp_path: Path):
@@ -152,7 +152,7 @@ def test_a_head_that_does_not_fit_is_refused(tensors, message, tmp_path: Path):
 
 
 def test_a_linear_recurrence_passes_in_every_form(tmp_path: Path):
-    for form in ("scan", "rnn", "module"):
+    for form in ("scan", "loop", "rnn", "module"):
         artifact = export("rnn:3,7,identity,layers=2,bidirectional", tmp_path / form, form=form)
         assert verify(artifact.path, runtimes=["onnxruntime-cpu", "torch"]).exit_code == 0
 

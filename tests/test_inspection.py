@@ -24,7 +24,7 @@ from rnn_export.spec import RNNSpec
 from rnn_export.weights import Weights
 from tests.strategies import every_spec
 
-DIRECT = ("scan", "rnn")
+DIRECT = ("scan", "loop", "rnn")
 DEEP = RNNSpec(3, 4, 2, bidirectional=True)
 
 

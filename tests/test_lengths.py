@@ -91,7 +91,7 @@ def test_a_drawn_form_is_torchs_packed_sequence_whatever_stands_in_the_padding(f
     assert all(np.array_equal(*pair) for pair in zip(*answers, strict=True))
 
 
-@pytest.mark.parametrize("form", ["scan", "rnn", "module"])
+@pytest.mark.parametrize("form", ["scan", "loop", "rnn", "module"])
 def test_an_artifact_with_lengths_passes_in_onnx_runtime_and_torch(form, tmp_path: Path):
     artifact = export("rnn:3,5,layers=2,bidirectional", tmp_path / "out", form=form, lengths=True)
     report = verify(artifact.path, runtimes=["onnxruntime-cpu", "torch"])

@@ -21,6 +21,7 @@ from rnn_export.result import Result, Stage, Status
 from rnn_export.runtimes import RUNTIMES
 from rnn_export.spec import RNNSpec, parse_spec
 from rnn_export.subject import Subject, subject_of_model
+from rnn_export.verification import verify_runtime
 from rnn_export.weights import Weights
 from tests.subjects import PATIENCE, descendants, drawn_subject, fake, only, random_weights, rows_of
 
@@ -33,6 +34,11 @@ LIMIT = 3.0  # seconds: many times what a child needs to load ONNX Runtime, and 
 def subject(tmp_path_factory) -> Subject:
     """One layer of tanh, with two of its cases."""
     return only(drawn_subject("rnn:3,4", tmp_path_factory.mktemp("drawn")), "T=5 B=3", "T=2 B=1")
+
+
+@pytest.fixture(scope="module")
+def every_case(tmp_path_factory) -> Subject:
+    return drawn_subject("rnn:3,4", tmp_path_factory.mktemp("every"))
 
 
 def foreign_subject(model: onnx.ModelProto, weights: Weights, folder: Path) -> Subject:
@@ -186,6 +192,32 @@ class TestDeaths:
 
 
 @pytest.mark.usefixtures("nothing_left_running")
+class TestSlowToCompile:
+    """A runtime that compiles for every shape gets two, and its rows say so."""
+
+    @pytest.mark.parametrize("answer", ["honest", "lies"])
+    def test_it_runs_two_shapes_and_the_first_pass_says_which(self, every_case, answer):
+        told = []
+        runtime = replace(fake("answers", ANSWER=answer), slow_to_compile=True)
+        rows = verify_runtime(
+            every_case,
+            runtime,
+            timeout=PATIENCE,
+            torch_errors={},
+            progress=lambda _, done, of: told.append((done, of)),
+        )
+        assert {row.case for row in rows if "=" in row.case} >= {"T=5 B=3", "T=6 B=8", "NaN T=5 B=3"}
+        assert told == [(done, 12) for done in range(1, 13)]
+        noted = [row for row in rows if "12 of 35 cases were run, at T=5 B=3, T=6 B=8" in row.detail]
+        assert noted == [row for row in rows if row.passed][:1]
+        assert rows[0].passed == (answer == "honest")
+
+    def test_what_runs_every_case_anyway_has_nothing_to_say(self, every_case):
+        few = only(every_case, "T=5 B=3", "T=6 B=8")
+        rows = rows_of(few, replace(fake("answers", ANSWER="honest"), slow_to_compile=True))
+        assert [(row.case, row.detail) for row in rows] == [("T=5 B=3", ""), ("T=6 B=8", "")]
+
+
 class TestTheAdaptersFault:
     @pytest.mark.parametrize(
         ("way", "words"),

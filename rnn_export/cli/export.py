@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 @click.command("export")
 @click.argument("source")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to make.")
-@click.option("--form", help="scan, module, rnn or auto (see --for); if not said, scan, and rnn for a whole model.")
+@click.option("--form", help="One of `rnn-export list`, or auto (see --for); if not said, scan; rnn for a whole model.")
 @click.option("--for", "targets", multiple=True, help="With --form auto: a runtime that the file is for.")
 @click.option("--opset", default=DEFAULT_OPSET, show_default=True, help="The version of ONNX's operators.")
 @click.option("--lengths", is_flag=True, help="The file takes the length of each sequence as a third input.")
+@click.option("--steps", type=int, help="The length that the form unrolled is fixed to.")
 @trust_code
 @click.option("--runtime", "runtimes", multiple=True, help="Of a whole model only: verify it on these.")
 @source_options
@@ -37,6 +38,7 @@ def command(
     head: str | None,
     dtype: str | None,
     lengths: bool,
+    steps: int | None,
     trust_code: bool,
     runtimes: tuple[str, ...],
 ) -> int:
@@ -45,7 +47,7 @@ def command(
     SOURCE is a .safetensors, .pt, .pth or .npz file, or a spec such as rnn:4,8,relu (random weights).
 
     With --form auto every form is tried on the runtimes of --for, the fastest first, and the first one that all of them
-    get right is taken.
+    get right is taken; one of fixed length only where --steps gives it, one of a single step last of all.
 
     A whole model is package.module:factory, a function that returns (model, inputs), with inputs a tuple or a
     function of (T, B), or (model, inputs, dynamic_shapes). It is exported and verified at once, on onnxruntime-cpu
@@ -61,7 +63,7 @@ def command(
       rnn-export export mypackage.tagger:make -o out --trust-code
     """
     reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
-    made = made_by(source, trust_code, {**reading, "dtype": dtype, "lengths": lengths or None})
+    made = made_by(source, trust_code, {**reading, "dtype": dtype, "lengths": lengths or None, "steps": steps})
     if made is not None:
         return _whole_model(made, output, form or "rnn", opset, runtimes)
     if runtimes:
@@ -72,10 +74,12 @@ def command(
         raise click.UsageError("--for needs --form auto")
     checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
     checkpoint = checkpoint.converted(dtype)
-    form = _chosen(checkpoint, targets, opset, lengths) if form == "auto" else form or "scan"
+    form = form or "scan"
+    if form == "auto":
+        form, steps = _chosen(checkpoint, targets, opset, lengths, steps)
     for note in (*checkpoint.notes, *missing_kernels(form, checkpoint.weights.dtype.name)):
         say(f"note: {note}")
-    artifact = export(checkpoint, output, form=form, opset=opset, lengths=lengths)
+    artifact = export(checkpoint, output, form=form, opset=opset, lengths=lengths, steps=steps)
     sizes = {file.name: file.stat().st_size for file in sorted(artifact.path.glob("model.onnx*"))}
     listed = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
     kind = artifact.manifest["dtype"]
@@ -84,13 +88,15 @@ def command(
     return 0
 
 
-def _chosen(checkpoint: "Checkpoint", targets: tuple[str, ...], opset: int, lengths: bool) -> str:
+def _chosen(
+    checkpoint: "Checkpoint", targets: tuple[str, ...], opset: int, lengths: bool, steps: int | None
+) -> tuple[str, int | None]:
     from rnn_export.choice import choose_form
 
-    choice = choose_form(checkpoint, targets, opset=opset, lengths=lengths)
+    choice = choose_form(checkpoint, targets, opset=opset, lengths=lengths, steps=steps)
     for reason in choice.reasons:
         say(reason)
-    return choice.form
+    return choice.form, choice.steps
 
 
 def _whole_model(made: "Made", output: Path, form: str, opset: int, runtimes: tuple[str, ...]) -> int:

@@ -40,6 +40,10 @@ INPUT_KINDS = ("normal", "one-hot", "uniform")
 @click.option("--inputs", type=click.Path(path_type=Path), help="Your own data: an .npz with input, h_0, lengths.")
 @click.option("--expect", type=click.Path(path_type=Path), help="Outputs saved elsewhere for --inputs: output, h_n.")
 @click.option("--input-kind", type=click.Choice(INPUT_KINDS), default="normal", show_default=True)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Runtimes at once; as many as there are processors if not said."
+)
+@click.option("--ray", metavar="ADDRESS", help="Run on this Ray cluster: HOST:PORT, auto or ray://HOST:PORT.")
 @click.option("--strict", is_flag=True, help="A documented difference of a runtime counts as wrong.")
 @source_options
 def command(
@@ -53,6 +57,8 @@ def command(
     inputs: Path | None,
     expect: Path | None,
     input_kind: str,
+    jobs: int | None,
+    ray: str | None,
     strict: bool,
     trust_code: bool,
     prefix: str | None,
@@ -77,7 +83,7 @@ def command(
     """
     reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
     kind = None if input_kind == INPUT_KINDS[0] else input_kind
-    others = {"dtype": dtype, "inputs": inputs, "expect": expect, "input-kind": kind}
+    others = {"dtype": dtype, "inputs": inputs, "expect": expect, "input-kind": kind, "jobs": jobs, "ray": ray}
     with errors_reported(style, files):
         made = made_by(against, trust_code, {**reading, **others})
         if made is not None:
@@ -85,10 +91,12 @@ def command(
 
             check = partial(verify_model, made.model, made.inputs, artifact, dynamic_shapes=made.dynamic_shapes)
         else:
+            from rnn_export.cells import available_processors
             from rnn_export.pipeline import verify
 
             truth = _truth(against, reading, dtype)
-            check = partial(verify, artifact, against=truth, inputs=inputs, expect=expect, input_kind=input_kind)
+            own = partial(verify, inputs=inputs, expect=expect, input_kind=input_kind)
+            check = partial(own, artifact, against=truth, jobs=jobs or available_processors(), ray=ray)
         with progress() as tell, redirect_stdout(sys.stderr):
             report = check(runtimes=runtimes, require=require, timeout=timeout, strict=strict, progress=tell)
     deliver(report, style, files)

@@ -1,6 +1,6 @@
 """The forms: ways to draw one network as an ONNX graph. A form is one file in this folder.
 
-Contract. Every sequence form has one signature, so that forms are interchangeable:
+Contract. Every form of a sequence has one signature, so that forms are interchangeable:
 
     input (T, B, I), h_0 (L*D, B, H)  ->  output (T, B, D*H), h_n (L*D, B, H)
 
@@ -11,6 +11,10 @@ With ``lengths`` there is a third input, int64 (B,), each in 1..T: output is 0 p
 state at its end, the reverse direction starts there, and what stands in the padding, even NaN, changes nothing.
 A head adds the output ``prediction`` (T, B, O), whatever the form.
 
+A form whose ``length`` is "fixed" has as many steps as ``Drawing.steps`` says. One whose ``length`` is "step" is a
+single step, input (B, I), h_0 (L, B, H) -> h_n (L, B, H) and prediction (B, O), and its user holds the loop: it knows
+no lengths, no reverse direction and no ``batch_first``.
+
 How to add a form: write ``forms/NAME.py`` with one function ``build(weights, drawing) -> onnx.ModelProto`` under
 ``@form(NAME, ...)``. ``constants`` tells which float tensors the file must hold, by name, as a stated
 transformation of the weights; the verdict reads them back bit for bit. ``product`` names the operator that
@@ -20,13 +24,14 @@ folder is the registry, and the contract tests find the form there.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from rnn_export.element_types import BFLOAT16
 from rnn_export.errors import UsageError
 from rnn_export.registry import Registry
+from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
 
 if TYPE_CHECKING:
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
 
 # Bytes of weights in one file, half of what a protobuf message can be: room for what others add to a model.
 EXTERNAL_ABOVE = 2**30
+MOST_STEPS = 10_000  # of a fixed length: each is some five nodes of every layer, and loading takes time with them
+Length = Literal["dynamic", "fixed", "step"]
 Build = Callable[[Weights, "Drawing"], "onnx.ModelProto"]
 Constants = Callable[[Weights], Mapping[str, Any]]
 
@@ -46,11 +53,13 @@ class Drawing:
         opset: the version of ONNX's operators.
         lengths: the file takes ``lengths`` (B,), the steps of each sequence.
         external: the weights lie beside the model.
+        steps: T, for a form of fixed length.
     """
 
     opset: int = 18
     lengths: bool = False
     external: bool = False
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ class Form:
     bfloat16_opset: int  # the first in which its operators take bfloat16
     rank: int  # by measured speed at batch 1 on a CPU, the fastest first: docs/decisions/0008
     merges_constants: bool = False  # its exporter leaves out a bias of zeros, and writes equal tensors once
+    length: Length = "dynamic"
 
 
 FORMS: Registry[Form] = Registry("form", __name__)
@@ -81,11 +91,13 @@ def form(
     bfloat16_opset: int,
     rank: int,
     merges_constants: bool = False,
+    length: Length = "dynamic",
 ) -> Callable[[Build], Build]:
     """Register the function under it as the form ``name``; the options are ``Form``'s attributes."""
 
     def register(build: Build) -> Build:
-        FORMS.add(Form(name, summary, min_opset, build, constants, product, bfloat16_opset, rank, merges_constants))
+        options = (constants, product, bfloat16_opset, rank, merges_constants, length)
+        FORMS.add(Form(name, summary, min_opset, build, *options))
         return build
 
     return register
@@ -99,8 +111,31 @@ def constants_of(name: str, weights: Weights, head: Head | None = None) -> dict[
     return own
 
 
+def check_length(form: Form, spec: RNNSpec, steps: int | None, lengths: bool) -> None:
+    """Raises UsageError where a form cannot be drawn for these lengths, or is not told its own."""
+    if form.length == "fixed" and steps is None:
+        raise UsageError(f"form {form.name!r} has a fixed length", "Give it with --steps, such as --steps 20")
+    if form.length != "fixed" and steps is not None:
+        fixed = ", ".join(other.name for other in FORMS if other.length == "fixed")
+        takes = "any length" if form.length == "dynamic" else "one step at a time"
+        raise UsageError(f"form {form.name!r} takes {takes}", f"Leave --steps out, or choose --form {fixed}")
+    if steps is not None and not 1 <= steps <= MOST_STEPS:
+        raise UsageError(f"{steps} steps cannot be drawn one by one", f"Choose 1 to {MOST_STEPS:,}, or --form scan")
+    if form.length == "step" and (spec.bidirectional or lengths):
+        why = (
+            "the reverse direction starts at the end" if spec.bidirectional else "the loop around it knows the lengths"
+        )
+        raise UsageError(f"form {form.name!r} is one step: {why}", "Choose another form, such as --form scan")
+
+
 def draw(
-    name: str, weights: Weights, opset: int, *, lengths: bool = False, head: Head | None = None
+    name: str,
+    weights: Weights,
+    opset: int,
+    *,
+    lengths: bool = False,
+    head: Head | None = None,
+    steps: int | None = None,
 ) -> "onnx.ModelProto":
     """The network in that form: tidied, its Scan bodies linted, checked with the ONNX checker in full.
 
@@ -108,8 +143,8 @@ def draw(
     the check waits until that is written: the checker looks for it.
 
     Raises:
-        UsageError: no such form, an opset that the form or the installed onnx does not have, or more weights than
-            the form's exporter can handle.
+        UsageError: no such form, an opset that the form or the installed onnx does not have, lengths that the form
+            cannot have, or more weights than its exporter can handle.
     """
     import onnx
 
@@ -118,6 +153,7 @@ def draw(
     from rnn_export.forms._tidy import tidy
 
     chosen = FORMS.get(name)
+    check_length(chosen, weights.spec, steps, lengths)
     newest = onnx.defs.onnx_opset_version()
     least = max(chosen.min_opset, chosen.bfloat16_opset if weights.dtype == BFLOAT16 else 0)
     if not least <= opset <= newest:
@@ -125,7 +161,7 @@ def draw(
         raise UsageError(f"form {name!r} cannot be drawn in opset {opset}{kind}", f"Choose {least} to {newest}")
     constants = constants_of(name, weights, head)
     size = sum(array.nbytes for array in constants.values())
-    drawing = Drawing(opset, lengths, external=size > EXTERNAL_ABOVE)
+    drawing = Drawing(opset, lengths, external=size > EXTERNAL_ABOVE, steps=steps)
     if drawing.external and chosen.merges_constants:
         limit = f"{EXTERNAL_ABOVE / 2**30:.2g} GiB"
         raise UsageError(

@@ -37,15 +37,15 @@ def drawn_model(
     """
     spec, real = weights.spec, element_type(weights)
     L, D, H = spec.num_layers, spec.num_directions, spec.hidden_size
-    axes = "B,T" if spec.batch_first else "T,B"
+    length = drawing.steps or "T"
+    axes = f"B,{length}" if spec.batch_first else f"{length},B"
     turn = "Transpose <perm: ints = [1, 0, 2]>" if spec.batch_first else "Identity"
     masks = [_MASK] if drawing.lengths else []
     body = [f"sequence_0 = {turn} (input)", *masks, *layers, f"output = {turn} (sequence_{L})"]
     lasts = ", ".join(f"last_{layer}" for layer in range(L))
     body.append(f"h_n = Concat <axis: int = 0> ({lasts})" if L > 1 else "h_n = Identity (last_0)")
-    opset = drawing.opset
     text = (
-        f'<ir_version: {_ir_version(opset)}, opset_import: ["" : {opset}], producer_name: "rnn-export">\n'
+        f"{model_header(drawing)}\n"
         f"rnn ({real}[{axes},{spec.input_size}] input, {real}[{L * D},B,{H}] h_0"
         f"{', int64[B] lengths' if drawing.lengths else ''})"
         f" => ({real}[{axes},{D * H}] output, {real}[{L * D},B,{H}] h_n)\n"
@@ -59,6 +59,12 @@ def drawn_model(
         arrays = {name: np.array(value, np.int64) for name, value in integers.items() if name not in present}
         add_initializers(model.graph, {**arrays, "zero": np.zeros((), weights.dtype)}, drawing)
     return model
+
+
+def model_header(drawing: Drawing) -> str:
+    """The line in front of a model's text."""
+    opset = drawing.opset
+    return f'<ir_version: {_ir_version(opset)}, opset_import: ["" : {opset}], producer_name: "rnn-export">'
 
 
 def add_initializers(graph: onnx.GraphProto, arrays: Mapping[str, Any], drawing: Drawing) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import onnx
 
 from rnn_export.forms import Drawing, form
-from rnn_export.forms.scan import single_matrices
+from rnn_export.forms._cell import single_matrices
 from rnn_export.weights import Weights
 
 EXAMPLE_T, EXAMPLE_B = 5, 3  # never T = 1: torch specialises a size of 1, and the length would be frozen

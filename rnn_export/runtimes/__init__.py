@@ -64,6 +64,8 @@ class Runtime:
         lacks: (operator, type) without a kernel in it: it refuses files with them.
         limit_address_space: False where address space says nothing about memory, as under CUDA.
         snippet: lines of Python that make ``found`` (name -> array) from model.onnx and ``inputs``, for `reproduce`.
+        gpu: it is ABSENT without one, and a cluster runs it where there is one.
+        slow_to_compile: it compiles anew for every shape of the inputs, in a second or so: a verification runs at two.
         by_default: False where it runs only when it is named: what is known to differ, or takes minutes.
     """
 
@@ -78,6 +80,8 @@ class Runtime:
     lacks: frozenset[tuple[str, str]] = frozenset()
     limit_address_space: bool = True
     snippet: str = ""
+    gpu: bool = False
+    slow_to_compile: bool = False
     by_default: bool = True
 
     @property

@@ -14,15 +14,12 @@ def torch_run(folder: Path, device: str) -> Run:
     the layer below, because ``nn.RNN`` shows only the last.
     """
     import torch
-    from safetensors import safe_open
 
     torch.set_num_threads(1)
-    with safe_open(folder / "weights.safetensors", framework="pt", device=device) as file:
-        spec = json.loads(file.metadata()["rnn_export"])
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    spec, state = read_weights(folder, device)
     dtype = state["weight_ih_l0"].dtype
     if spec["nonlinearity"] == "identity":
-        return _linear_run(torch, spec, state, device)
+        return loop_run(torch, spec, state, device)
     whole = torch.nn.RNN(**spec, device=device, dtype=dtype)
     whole.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("head.")})
     layers = [_layer(torch, spec, state, layer, device, dtype) for layer in range(spec["num_layers"])]
@@ -40,6 +37,14 @@ def torch_run(folder: Path, device: str) -> Run:
         return {name: _array(torch, tensor.cpu()) for name, tensor in answers.items()}
 
     return run
+
+
+def read_weights(folder: Path, device: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """nn.RNN's arguments and its tensors by torch's names, from folder/weights.safetensors."""
+    from safetensors import safe_open
+
+    with safe_open(folder / "weights.safetensors", framework="pt", device=device) as file:
+        return json.loads(file.metadata()["rnn_export"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _tensor(torch: Any, array: Any) -> Any:
@@ -66,35 +71,53 @@ def _packed(torch: Any, module: Any, x: Any, h_0: Any, inputs: Any) -> tuple[Any
     return output, h_n
 
 
-def _linear_run(torch: Any, spec: dict[str, Any], state: dict[str, Any], device: str) -> Run:
-    """The linear recurrence, which ``nn.RNN`` does not have, as torch's own products in a loop."""
+def loop_run(torch: Any, spec: dict[str, Any], state: dict[str, Any], device: str, *, compiled: bool = False) -> Run:
+    """The recurrence as a loop over time: what ``nn.RNN`` does not have, and what ``torch.compile`` can compile.
+
+    Args:
+        torch: the module.
+        spec, state: the network and its weights, on the device.
+        device: where.
+        compiled: by ``torch.compile``, anew for every shape; it raises rather than fall back to the plain loop.
+    """
     directions = ["", "_reverse"] if spec["bidirectional"] else [""]
+    activations = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda states: states}
+    activation = activations[spec["nonlinearity"]]
 
     def cell(x_t: Any, h: Any, end: str) -> Any:
         linear = torch.nn.functional.linear
         x_part = linear(x_t, state[f"weight_ih{end}"], state.get(f"bias_ih{end}"))
-        return x_part + linear(h, state[f"weight_hh{end}"], state.get(f"bias_hh{end}"))
+        return activation(x_part + linear(h, state[f"weight_hh{end}"], state.get(f"bias_hh{end}")))
+
+    def recur(sequence: Any, h_0: Any, inside: Any) -> tuple[list[Any], Any]:
+        """(T, B, I), (L*D, B, H), (T, B, 1) -> the states of each layer (T, B, D*H), h_n (L*D, B, H)."""
+        h_n, layers = [], []
+        for layer in range(spec["num_layers"]):
+            parts = []
+            for direction, end in enumerate(directions):
+                h, states = h_0[layer * len(directions) + direction], {}
+                for t in reversed(range(len(sequence))) if direction else range(len(sequence)):
+                    h = torch.where(inside[t], cell(sequence[t], h, f"_l{layer}{end}"), h)
+                    states[t] = torch.where(inside[t], h, 0.0)
+                parts.append(torch.stack([states[t] for t in range(len(sequence))]))
+                h_n.append(h)
+            sequence = torch.cat(parts, dim=-1)
+            layers.append(sequence)
+        return layers, torch.stack(h_n)
+
+    whole = torch.compile(recur, fullgraph=True, dynamic=False) if compiled else recur
 
     def run(inputs: Any) -> dict[str, Any]:
         sequence, h_0 = (_tensor(torch, inputs[name]).to(device) for name in ("input", "h_0"))
         sequence = sequence.transpose(0, 1) if spec["batch_first"] else sequence
-        h_n, answers = [], {}
         T, B = sequence.shape[:2]
         lengths = torch.from_numpy(inputs["lengths"]) if "lengths" in inputs else torch.full((B,), T)
         inside = (torch.arange(T)[:, None] < lengths).to(device)[..., None]
         with torch.inference_mode():
-            for layer in range(spec["num_layers"]):
-                parts = []
-                for direction, end in enumerate(directions):
-                    h, states = h_0[layer * len(directions) + direction], {}
-                    for t in reversed(range(T)) if direction else range(T):
-                        h = torch.where(inside[t], cell(sequence[t], h, f"_l{layer}{end}"), h)
-                        states[t] = torch.where(inside[t], h, 0.0)
-                    parts.append(torch.stack([states[t] for t in range(T)]))
-                    h_n.append(h)
-                sequence = answers[f"layer_{layer}"] = torch.cat(parts, dim=-1)
-        answers["output"] = sequence.transpose(0, 1) if spec["batch_first"] else sequence
-        answers["h_n"] = torch.stack(h_n)
+            layers, h_n = whole(sequence, h_0, inside)
+        answers = {f"layer_{layer}": states for layer, states in enumerate(layers)}
+        answers["output"] = layers[-1].transpose(0, 1) if spec["batch_first"] else layers[-1]
+        answers["h_n"] = h_n
         return {name: _array(torch, tensor.cpu()) for name, tensor in answers.items()}
 
     return run

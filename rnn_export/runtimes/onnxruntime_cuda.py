@@ -16,6 +16,7 @@ REQUIRES = ("onnxruntime-gpu[cuda,cudnn]==1.31.1", "numpy==2.4.6")
     summary="ONNX Runtime, CUDA execution provider, TF32 off",
     environ={"NVIDIA_TF32_OVERRIDE": "0"},  # cuDNN's RNN does not consult use_tf32
     limit_address_space=False,
+    gpu=True,
 )
 def prepare(folder: Path) -> Run:
     need_cuda_device()

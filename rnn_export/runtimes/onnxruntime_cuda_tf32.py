@@ -14,6 +14,7 @@ from rnn_export.runtimes.onnxruntime_cuda import REQUIRES
     summary="ONNX Runtime, CUDA execution provider, TF32 on",
     precision="TF32",
     limit_address_space=False,
+    gpu=True,
 )
 def prepare(folder: Path) -> Run:
     need_cuda_device()

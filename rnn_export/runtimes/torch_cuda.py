@@ -12,6 +12,7 @@ from rnn_export.runtimes._torch import torch_run
     summary="torch.nn.RNN on the weights, CUDA, TF32 off",
     reads="weights.safetensors",
     limit_address_space=False,
+    gpu=True,
 )
 def prepare(folder: Path) -> Run:
     import torch

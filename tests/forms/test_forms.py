@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import combinations, product
@@ -30,7 +31,10 @@ from tests.strategies import every_spec
 
 ROOT = Path(__file__).parent.parent.parent
 OPSET, NEWEST = 18, onnx.defs.onnx_opset_version()
-DIRECT = ("rnn", "scan")  # drawn without torch, in milliseconds
+DYNAMIC = [form.name for form in FORMS if form.length == "dynamic"]
+DIRECT = [name for name in FORMS.names() if name != "module"]  # drawn without torch, in milliseconds
+LOOPS = ("loop", "rnn", "scan")  # the direct ones that are of any length
+STEPS = {form.name: 6 for form in FORMS if form.length == "fixed"}
 EXPORTED = (5, 3)  # the lengths and batches below are others
 DEEP = RNNSpec(3, 4, 2, bidirectional=True)
 
@@ -62,12 +66,12 @@ class Drawing(NamedTuple):
 @cache
 def drawing_of(form: str, spec: RNNSpec, opset: int = OPSET, dtype: str = "float32") -> Drawing:
     weights = Weights.random(spec, 1, dtype)
-    return Drawing(form, weights, draw(form, weights, opset))
+    return Drawing(form, weights, draw(form, weights, opset, steps=STEPS.get(form)))
 
 
 @pytest.fixture(
     scope="module",
-    params=[(form, spec) for form in FORMS.names() for spec in GRID],
+    params=[(form, spec) for form in DYNAMIC for spec in GRID],
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
 def drawing(request) -> Drawing:
@@ -177,10 +181,11 @@ class TestContract:
     def test_the_loop_is_in_the_graph_and_not_unrolled(self, drawing):
         """One operator per layer, or one Scan per layer and direction: the length is nowhere."""
         spec, operators = drawing.weights.spec, [node.op_type for node in drawing.model.graph.node]
-        expected = {"rnn": ("RNN", spec.num_layers)}.get(drawing.form, ("Scan", len(spec.cells())))
-        assert operators.count(expected[0]) == expected[1]
+        loops = {"rnn": "RNN", "loop": "Loop"}
+        cells = spec.num_layers if drawing.form == "rnn" else len(spec.cells())
+        found = Counter(name for name in operators if name in ("RNN", "Scan", "Loop", "If", "SequenceAt"))
+        assert found == {loops.get(drawing.form, "Scan"): cells}
         assert len(operators) < 12 * len(spec.cells())
-        assert not {"Loop", "If", "SequenceAt"} & set(operators)
 
     def test_it_holds_the_weights_bit_for_bit_and_no_other_float(self, drawing):
         assert read_back(drawing.model, FORMS.get(drawing.form), drawing.weights) == ""
@@ -227,7 +232,7 @@ class TestContract:
 
 
 @pytest.mark.parametrize("spec", every_spec(), ids=str)
-@pytest.mark.parametrize("form", DIRECT)
+@pytest.mark.parametrize("form", LOOPS)
 def test_the_direct_forms_are_right_for_every_combination_of_the_options(form, spec):
     found = Runner(drawing_of(form, spec)).verdict(8, 2)
     assert (found.code, found.detail) == ("", "")
@@ -236,7 +241,7 @@ def test_the_direct_forms_are_right_for_every_combination_of_the_options(form, s
 
 class TestOpsets:
     @pytest.mark.parametrize("opset", range(14, NEWEST + 1))
-    @pytest.mark.parametrize("form", DIRECT)
+    @pytest.mark.parametrize("form", LOOPS)
     def test_every_one_loads_and_runs_in_onnx_runtime(self, form, opset):
         drawing = drawing_of(form, DEEP, opset)
         assert drawing.model.opset_import[0].version == opset
@@ -255,22 +260,22 @@ class TestOpsets:
         weights, least = Weights.random(RNNSpec(3, 4), 0), FORMS.get(form).min_opset
         for opset in (least - 1, NEWEST + 1, 0, -1):
             with pytest.raises(UsageError, match=f"Choose {least} to {NEWEST}"):
-                draw(form, weights, opset)
+                draw(form, weights, opset, steps=STEPS.get(form))
 
     @pytest.mark.parametrize("form", FORMS.names())
     def test_the_first_with_bfloat16_is_the_forms_own(self, form):
         weights, least = Weights.random(RNNSpec(3, 4), 0, "bfloat16"), FORMS.get(form).bfloat16_opset
-        for lengths in FLAGS:
-            assert draw(form, weights, least, lengths=lengths).opset_import[0].version == least
+        for lengths in FLAGS if FORMS.get(form).length != "step" else FLAGS[:1]:
+            assert draw(form, weights, least, lengths=lengths, steps=STEPS.get(form)).opset_import[0].version == least
         reason = f"opset {least - 1}( in bfloat16)?\\. Choose {least} to {NEWEST}"
         with pytest.raises(UsageError, match=reason):
-            draw(form, weights, least - 1)
+            draw(form, weights, least - 1, steps=STEPS.get(form))
 
-    @pytest.mark.parametrize("form", DIRECT)
+    @pytest.mark.parametrize("form", [name for name in DIRECT if name != "cell"])  # its first takes it already
     def test_the_first_with_bfloat16_is_not_later_than_need_be(self, form):
         """The checker knows which operators take it: what is drawn one opset lower does not pass it."""
         known, weights = FORMS.get(form), Weights.random(RNNSpec(3, 4), 0, "bfloat16")
-        model = known.build(weights, FormDrawing(known.bfloat16_opset - 1))
+        model = known.build(weights, FormDrawing(known.bfloat16_opset - 1, lengths=True, steps=STEPS.get(form)))
         with pytest.raises(Exception, match="bfloat16"):
             onnx.checker.check_model(model, full_check=True)
 
@@ -280,7 +285,7 @@ class TestOpsets:
 
 
 class TestDoublePrecision:
-    @pytest.mark.parametrize("form", [form for form in FORMS.names() if form != "rnn"])
+    @pytest.mark.parametrize("form", [form for form in DYNAMIC if form != "rnn"])
     @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
     def test_a_float64_network_is_drawn_and_judged_in_float64(self, form, nonlinearity):
         drawing = drawing_of(form, RNNSpec(3, 4, 2, nonlinearity), OPSET, "float64")
@@ -292,7 +297,7 @@ class TestDoublePrecision:
 
 
 class TestHalfPrecision:
-    @pytest.mark.parametrize("form", FORMS.names())
+    @pytest.mark.parametrize("form", DYNAMIC)
     @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
     def test_a_float16_network_is_drawn_and_judged_in_float16(self, form, nonlinearity):
         drawing = drawing_of(form, RNNSpec(3, 4, 2, nonlinearity, bidirectional=True), OPSET, "float16")
@@ -304,9 +309,10 @@ class TestHalfPrecision:
     @pytest.mark.parametrize("lengths", FLAGS)
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
     def test_every_variant_is_a_valid_file_that_holds_the_weights(self, form, lengths, dtype):
-        weights = Weights.random(RNNSpec(3, 4, 2, bidirectional=True, batch_first=True), 1, dtype)
-        head = Head(np.ones((5, 8), dtype), np.zeros(5, dtype))
-        model = draw(form, weights, 22, lengths=lengths, head=head)
+        whole = FORMS.get(form).length != "step"
+        weights = Weights.random(RNNSpec(3, 4, 2, bidirectional=whole, batch_first=True), 1, dtype)
+        head = Head(np.ones((5, 8 if whole else 4), dtype), np.zeros(5, dtype))
+        model = draw(form, weights, 22, lengths=lengths and whole, head=head, steps=STEPS.get(form))
         assert read_back(model, FORMS.get(form), weights, head) == ""
         other = Weights(weights.spec, {name: -array for name, array in weights.items()})
         assert "differs from the checkpoint" in read_back(model, FORMS.get(form), other, head)
@@ -320,7 +326,8 @@ from rnn_export.spec import RNNSpec
 from rnn_export.weights import Weights
 def digest(form, **options):
     weights = Weights.random(RNNSpec(3, 4, **options), 1)
-    return hashlib.sha256(draw(form, weights, 18).SerializeToString(deterministic=True)).hexdigest()
+    steps = 3 if form == "unrolled" else None
+    return hashlib.sha256(draw(form, weights, 18, steps=steps).SerializeToString(deterministic=True)).hexdigest()
 print(json.dumps([digest(form, **options) for form, options in json.loads(sys.argv[1])]))
 """
 
@@ -332,25 +339,13 @@ print(json.dumps([digest(form, **options) for form, options in json.loads(sys.ar
         done = subprocess.run(line, cwd=folder, env=environment, check=True, capture_output=True, text=True)
         return json.loads(done.stdout)
 
-    @pytest.mark.parametrize("form", ["rnn", "scan", pytest.param("module", marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("form", [*DIRECT, pytest.param("module", marks=pytest.mark.slow)])
     def test_the_bytes_do_not_depend_on_the_process_the_folder_or_the_hashes(self, tmp_path, form):
-        deep = (form, {"num_layers": 2, "bidirectional": True})
+        deep = (form, {"num_layers": 2, "bidirectional": form != "cell"})
         first, second = (self.digests(tmp_path / seed, seed, deep) for seed in ("1", "2"))
         assert first == second
 
-    @pytest.mark.parametrize(
-        "form",
-        [
-            "rnn",
-            "scan",
-            pytest.param(
-                "module",
-                marks=[
-                    pytest.mark.slow,
-                ],
-            ),
-        ],
-    )
+    @pytest.mark.parametrize("form", [*DIRECT, pytest.param("module", marks=pytest.mark.slow)])
     def test_the_bytes_do_not_depend_on_what_was_drawn_before(self, tmp_path, form):
         first, _, again = self.digests(tmp_path, "0", (form, {}), (form, {"batch_first": True}), (form, {}))
         assert first == again
@@ -359,7 +354,8 @@ print(json.dumps([digest(form, **options) for form, options in json.loads(sys.ar
     def test_the_direct_forms_need_no_torch(self, form):
         script = (
             "import sys; from rnn_export import RNNSpec, Weights; from rnn_export.forms import draw\n"
-            f"draw({form!r}, Weights.random(RNNSpec(3, 4), 0), 18); sys.exit('torch' in sys.modules)"
+            f"draw({form!r}, Weights.random(RNNSpec(3, 4), 0), 18, steps={STEPS.get(form)})\n"
+            "sys.exit('torch' in sys.modules)"
         )
         subprocess.run([sys.executable, "-c", script], check=True)
 
@@ -368,7 +364,7 @@ print(json.dumps([digest(form, **options) for form, options in json.loads(sys.ar
         weights, took = Weights.random(RNNSpec(2, 256), 0), []
         for _ in range(5):
             started = time.process_time()
-            draw(form, weights, OPSET)
+            draw(form, weights, OPSET, steps=STEPS.get(form))
             took.append(time.process_time() - started)
         assert min(took) < 0.05
 
@@ -385,14 +381,14 @@ print(json.dumps([digest(form, **options) for form, options in json.loads(sys.ar
         loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
         levels = [logger.level for logger in loggers]
         state = (torch.is_grad_enabled(), torch.get_num_threads(), list(warnings.filters))
-        draw(form, weights, OPSET)
+        draw(form, weights, OPSET, steps=STEPS.get(form))
         assert {name: array.tobytes() for name, array in weights.items()} == before
         assert (torch.is_grad_enabled(), torch.get_num_threads(), list(warnings.filters)) == state
         assert [logger.level for logger in loggers] == levels
 
     @pytest.mark.parametrize("form", FORMS.names())
     def test_drawing_prints_nothing(self, form, capfd):
-        draw(form, Weights.random(RNNSpec(3, 4), 0), OPSET)
+        draw(form, Weights.random(RNNSpec(3, 4), 0), OPSET, steps=STEPS.get(form))
         assert capfd.readouterr() == ("", "")
 
 

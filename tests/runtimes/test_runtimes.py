@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -63,17 +64,22 @@ def vouched(request) -> Runtime:
     return RUNTIMES.get(request.param)
 
 
-@pytest.fixture(params=list(RUNTIMES), ids=lambda runtime: runtime.name)
+def _marked(runtime: Runtime):
+    return pytest.param(runtime, id=runtime.name, marks=[pytest.mark.slow] if runtime.slow_to_compile else [])
+
+
+@pytest.fixture(params=map(_marked, RUNTIMES))
 def present(request) -> Runtime:
     if request.param.name not in PROVED and (reason := why_absent(request.param.name)):
         pytest.skip(f"{request.param.name}: {reason}")
     return request.param
 
 
-def prepare_or_skip(child: Child, folder: Path, runtime: Runtime) -> None:
-    """Some refuse the network of these tests, which says nothing of their adapters."""
+def prepare_or_skip(child: Child, folder: Path, runtime: Runtime, feed: Mapping[str, np.ndarray]) -> None:
+    """Some refuse the network of these tests, at once or when they compile it: that says nothing of their adapters."""
     try:
         child.prepare(folder)
+        child.run(0, feed)
     except Failure as failure:
         if runtime.name in PROVED:
             raise
@@ -158,7 +164,7 @@ class TestComputing:
         )
         with Child(present, interpreter_of(present), PATIENCE) as child:
             child.wait_until_ready()
-            prepare_or_skip(child, folder, present)
+            prepare_or_skip(child, folder, present, first)
             answers = [child.run(0, feed)["output"] for feed in (first, second, first)]
         assert answers[0].tobytes() == answers[2].tobytes()
         assert answers[0].shape != answers[1].shape
@@ -186,7 +192,7 @@ class TestComputing:
         right = {"input": np.zeros((5, 2, 3), np.float32), "h_0": np.zeros((1, 2, 4), np.float32)}
         with Child(present, interpreter_of(present), PATIENCE) as child:
             child.wait_until_ready()
-            prepare_or_skip(child, folder, present)
+            prepare_or_skip(child, folder, present, right)
             if present.name not in ANSWERS_A_WRONG_WIDTH:
                 with pytest.raises(Failure) as caught:
                     child.run(0, narrow)
@@ -215,7 +221,7 @@ class TestVersions:
             RUNTIMES.get("onnxruntyme@1.24.1")
 
     def test_what_runs_only_when_named(self):
-        assert not RUNTIMES.get("openvino-default").by_default
+        assert [runtime.name for runtime in RUNTIMES if not runtime.by_default] == ["openvino-default", "torch-compile"]
 
 
 class TestBfloat16:

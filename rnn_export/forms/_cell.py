@@ -1,0 +1,82 @@
+"""The single-matrix cell as ONNX text, one step h' = act([x, h] @ matrix.T + bias), for the forms that draw it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+
+from rnn_export.forms import Drawing
+from rnn_export.forms._text import add_initializers
+from rnn_export.spec import RNNSpec, suffix
+from rnn_export.weights import Weights
+
+
+def single_matrices(weights: Weights) -> dict[str, Any]:
+    """matrix (H, I+H) = [W_ih | W_hh] and bias (H,) = b_ih + b_hh of every layer and direction."""
+    arrays: dict[str, Any] = {}
+    for layer, direction in weights.spec.cells():
+        end = suffix(layer, direction)
+        arrays[f"matrix{end}"], arrays[f"bias{end}"] = weights.joined_matrix(layer, direction)
+        if not weights.spec.bias:
+            del arrays[f"bias{end}"]
+    return arrays
+
+
+def row_constants(spec: RNNSpec) -> dict[str, Any]:
+    """``index{end}``, the row of h_0 that a layer and direction starts from, and ``axis_0``."""
+    rows = {f"index{suffix(*cell)}": np.array(row, np.int64) for row, cell in enumerate(spec.cells())}
+    return {**rows, "axis_0": np.array([0], np.int64)}
+
+
+def layer_text(spec: RNNSpec, layer: int, direction_text: Callable[[int, int], str]) -> str:
+    """``sequence_{l+1}`` and ``last_{l}`` from what the directions of layer l write.
+
+    ``direction_text(layer, direction)`` makes ``states{end}`` (T, B, H) and ``last_row{end}`` (1, B, H).
+    """
+    ends = [suffix(layer, direction) for direction in range(spec.num_directions)]
+    lines = [direction_text(layer, direction) for direction in range(spec.num_directions)]
+    if spec.bidirectional:
+        states, lasts = (", ".join(f"{name}{end}" for end in ends) for name in ("states", "last_row"))
+        lines.append(f"sequence_{layer + 1} = Concat <axis: int = 2> ({states})")
+        lines.append(f"last_{layer} = Concat <axis: int = 0> ({lasts})")
+    else:
+        lines.append(f"sequence_{layer + 1} = Identity (states{ends[0]})")
+        lines.append(f"last_{layer} = Identity (last_row{ends[0]})")
+    return "\n  ".join(lines)
+
+
+def add_body_weights(model: onnx.ModelProto, weights: Weights, drawing: Drawing) -> None:
+    """The matrix and bias of every body called ``cell{end}``, inside it: no runtime minds, and some ask for it."""
+    constants = single_matrices(weights)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "body":
+                end = attribute.g.name.removeprefix("cell")
+                inside = {name: constants[name] for name in (f"matrix{end}", f"bias{end}") if name in constants}
+                add_initializers(attribute.g, inside, drawing)
+
+
+def step_text(spec: RNNSpec, end: str, x: str, h: str, inside: str = "", at: str = "") -> str:
+    """Statements that make ``h_next{end}{at}`` (B, H) out of x (B, I) and h (B, H).
+
+    Args:
+        spec: the network.
+        end: which layer and direction, as in ``matrix{end}``.
+        x, h: the names of the step's input and state.
+        inside: the name of bool (B, 1), where the state may change; it does everywhere if empty.
+        at: what tells the values of several steps in one graph apart.
+    """
+    mark = f"{end}{at}"
+    bias = f", bias{end}" if spec.bias else ""
+    activation = {"tanh": "Tanh", "relu": "Relu", "identity": "Identity"}[spec.nonlinearity]
+    lines = [
+        f"xh{mark} = Concat <axis: int = 1> ({x}, {h})",
+        f"z{mark} = Gemm <transB: int = 1> (xh{mark}, matrix{end}{bias})",
+    ]
+    if inside:
+        # Where, never a product: a NaN in the padding must not reach the state.
+        lines += [f"h_new{mark} = {activation} (z{mark})", f"h_next{mark} = Where ({inside}, h_new{mark}, {h})"]
+    else:
+        lines.append(f"h_next{mark} = {activation} (z{mark})")
+    return "\n      ".join(lines)
