@@ -54,6 +54,8 @@ class Child:
         self.placement: Placement | None = None
         self._timeout = timeout
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        # What a runtime leaves there goes with it: once ended, it can remove nothing itself.
+        self._scratch = tempfile.TemporaryDirectory(prefix="rnn-export-", ignore_cleanup_errors=True)
         limit = memory_limit if runtime.limit_address_space else 0
         self._process = subprocess.Popen(
             # -P: the folder of worker.py must not become importable as top-level modules
@@ -62,7 +64,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             bufsize=0,
-            env={**_environment(runtime), **THREAD_LIMITS, **runtime.environ},
+            env={**_environment(runtime), **THREAD_LIMITS, "TMPDIR": self._scratch.name, **runtime.environ},
             start_new_session=True,
         )
 
@@ -105,6 +107,7 @@ class Child:
                     stream.close()
                 except BrokenPipeError:  # bytes that a dead child never read
                     continue
+        self._scratch.cleanup()
 
     def _ask(self, stage: Stage, request: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         deadline = time.monotonic() + self._timeout
@@ -219,5 +222,5 @@ class _Pipe:
 
 def _environment(runtime: Runtime) -> dict[str, str]:
     """The parent's variables, without those that would mix its packages into a runtime's own environment."""
-    mixing = ("PYTHONPATH", "PYTHONHOME") if runtime.own_environment else ()
+    mixing = ("PYTHONPATH", "PYTHONHOME", "NODE_PATH", "NODE_OPTIONS") if runtime.own_environment else ()
     return {name: value for name, value in os.environ.items() if name not in mixing}

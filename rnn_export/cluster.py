@@ -14,7 +14,7 @@ from rnn_export.cells import Cell, Parcel, lost, run_cell
 from rnn_export.environments import interpreter_of
 from rnn_export.errors import ClusterError
 from rnn_export.record import Record
-from rnn_export.result import Result, Stage, Status
+from rnn_export.result import Result, Stage, Status, without_paths
 from rnn_export.runtimes import RUNTIMES
 from rnn_export.verification import Progress, Verified
 
@@ -78,14 +78,14 @@ def run_on_ray(cells: Sequence[Cell], progress: Progress | None = None, *, addre
                 chunk, node = running.pop(reference)
                 node.running -= 1
                 try:
-                    rows = ray.get(reference)
+                    shown = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:  # what our own code raised there
                     raise error.as_instanceof_cause() from None
                 except ray.exceptions.RayError as error:  # the machine or its worker is gone
                     chunk.failures.append(type(error).__name__)
                     waiting.append(chunk)
                     continue
-                for number, result in zip(chunk.numbers, rows, strict=True):
+                for number, result in zip(chunk.numbers, shown, strict=True):
                     found[number] = result
                     if progress is not None:
                         total = len(cells[number].subject.cases)
@@ -217,9 +217,10 @@ def _run_chunk(work: Sequence[Any]) -> list[Verified]:
     """On the machine: unpack each subject and run its cell."""
     import ray
 
-    rows = []
+    shown = []
     for reference, (runtime, timeout, errors) in work:
         parcel: Parcel = ray.get(reference)
         with parcel.unpacked() as subject:
-            rows.append(run_cell(Cell(subject, runtime, timeout, errors)))
-    return rows
+            rows, record = run_cell(Cell(subject, runtime, timeout, errors))
+            shown.append(Verified([without_paths(row, str(subject.folder.parent)) for row in rows], record))
+    return shown

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,7 @@ from rnn_export.child import Child, Failure
 from rnn_export.environments import cache_folder, clashes, how_to_install, interpreter_of
 from rnn_export.result import Status
 from rnn_export.runtimes import RUNTIMES, Runtime
+from rnn_export.runtimes._chromium import HOW_TO_INSTALL, chromium
 
 PACKAGES = (
     "rnn-export",
@@ -47,7 +49,7 @@ def diagnose() -> list[Finding]:
         Finding("machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
     ]
     findings += [Finding(name, _version(name), _version(name) != "not installed") for name in PACKAGES]
-    findings += [_packages(), _cache()]
+    findings += [_packages(), _cache(), _browser()]
     return findings + [_runtime(runtime) for runtime in RUNTIMES]
 
 
@@ -71,6 +73,15 @@ def _cache() -> Finding:
     if os.access(place, os.W_OK):
         return Finding("cache", "writable", True)
     return Finding("cache", "not writable", False, "Set RNN_EXPORT_CACHE to a folder of yours")
+
+
+def _browser() -> Finding:
+    """Where onnxruntime-web runs."""
+    program = chromium()
+    if program is None:
+        return Finding("browser", "not found", None, HOW_TO_INSTALL)
+    said = subprocess.run([program, "--version"], capture_output=True, text=True)
+    return Finding("browser", said.stdout.strip() or f"{program} says no version")
 
 
 def _runtime(runtime: Runtime) -> Finding:

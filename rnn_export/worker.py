@@ -177,7 +177,8 @@ def _version(distribution: str) -> str:
     try:
         return version(distribution)
     except PackageNotFoundError:
-        return ""
+        manifest = Path(sys.prefix) / "node_modules" / distribution / "package.json"  # a package of npm
+        return str(json.loads(manifest.read_bytes())["version"]) if manifest.is_file() else ""
 
 
 def _load(adapter: Path) -> Any:

@@ -4,7 +4,8 @@
     python scripts/compatibility.py --check docs/compatibility.md
 
 ``--check`` compares the cells of the runtimes that are installed here, in the versions that the page has, and exits
-with 1 where one changed. Runtimes are installed by ``rnn-export runtimes install NAME``; see ``RUNTIMES`` below.
+with 1 where one changed. ``--jobs`` processes share the work, or the machines of a Ray cluster with ``--ray``.
+Runtimes are installed by ``rnn-export runtimes install --all``, and those with a version in ``RUNTIMES`` by name.
 """
 
 import argparse
@@ -12,75 +13,30 @@ import json
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import onnx
-import torch
-from torch import Tensor, nn
+from compat.networks import NETWORKS, Entry, entries, weights_of
+from compat.page import page
 
-from rnn_export import Weights, export, verify
+from rnn_export.cells import Cell, Engine, available_processors
 from rnn_export.environments import installed_version, interpreter_of
-from rnn_export.forms import FORMS
-from rnn_export.inspection import load_model
+from rnn_export.processes import run_in_processes
 from rnn_export.result import Result, Status
 from rnn_export.runtimes import RUNTIMES as REGISTERED
-from rnn_export.spec import parse_spec
+from rnn_export.subject import Subject, subject_of_artifact, subject_of_model
 
-RUNTIMES = (
-    *("torch", "onnxruntime-cpu", "onnxruntime@1.24.1", "onnxruntime-openvino", "openvino", "openvino-default"),
-    *("tract", "onnx-reference"),
+RUNTIMES = (  # those that read the file, and need no GPU
+    *("onnxruntime-cpu", "onnxruntime@1.24.1", "onnxruntime-node", "onnxruntime-web", "onnxruntime-openvino"),
+    *("openvino", "openvino-default", "tract", "iree", "tvm", "opencv", "tinygrad", "onnx-reference"),
 )
-NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> (spec, options of export)
-    "tanh": ("rnn:4,8", {}),
-    "relu": ("rnn:4,8,relu", {}),
-    "linear": ("rnn:4,8,identity", {}),
-    "two layers": ("rnn:4,8,layers=2", {}),
-    "bidirectional": ("rnn:4,8,bidirectional", {}),
-    "relu, bidirectional": ("rnn:4,8,relu,bidirectional", {}),
-    "batch first": ("rnn:4,8,batch-first", {}),
-    "no bias": ("rnn:4,8,no-bias", {}),
-    "lengths": ("rnn:4,8", {"lengths": True}),
-    "lengths, bidirectional": ("rnn:4,8,bidirectional", {"lengths": True}),
-    "float64": ("rnn:4,8", {"dtype": "float64"}),
-    "float16": ("rnn:4,8", {"dtype": "float16"}),
-    "bfloat16": ("rnn:4,8", {"dtype": "bfloat16", "opset": 22}),  # RNN has it since 22
-}
-ALIASED, UNROLLED = "aliased Scan", "torch's exporter, a loop"
-_ORDER = [  # what a cell says: the gravest first
+TIMEOUT = 120.0  # seconds per request: compilers share the processors with other cells here
+ORDER = [  # what a cell says: the gravest first
     *(Status.BROKEN, Status.MISMATCH, Status.FALLBACK, Status.CRASHED, Status.TIMEOUT, Status.MEMORY),
-    *(Status.REFUSED, Status.DIVERGENCE, Status.PASS),
+    *(Status.REFUSED, Status.ABSENT, Status.DIVERGENCE, Status.PASS),
 ]
-_WORDS = {Status.PASS: "right", Status.DIVERGENCE: "right", Status.MISMATCH: "**wrong**", Status.FALLBACK: "elsewhere"}
-LONGEST = 300  # characters of a runtime's own message
-PAGE = """# Compatibility
-
-Made by `python scripts/compatibility.py -o docs/compatibility.md`: every cell is a network of 8 hidden units with
-random weights, exported in that form and verified with all default cases. Nothing here is written by hand;
-`compatibility.jsonl` has the cells for programs.
-
-- **right**: every step of every case is the recurrence's; beside it the codes of documented differences, if any.
-- **wrong**: it answered, and the verdict rejects the answer. No error was raised.
-- *elsewhere*: it is not placed on the provider that was asked for. *refused*, *crashed*: so.
-
-`rnn-export explain CODE` says what a code means and what to do.
-
-| form | network | {columns} |
-| --- | --- | {rule} |
-{rows}
-
-*{aliased}* is a Scan drawn by hand whose body lists one value as state and as output, which the ONNX checker accepts.
-*{unrolled}* is `torch.onnx.export(dynamo=False)` of a loop over an RNNCell at 5 steps, with dynamic axes.
-
-## Findings
-
-The first case of each kind, as the verdict puts it.
-
-{findings}
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,91 +44,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("-o", "--output", type=Path, help="the page to write")
     action.add_argument("--check", type=Path, help="the page to compare with")
+    parser.add_argument("--jobs", type=int, default=available_processors(), help="processes at once")
+    parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster to run on")
     options = parser.parse_args(arguments)
-    names = [name for name in RUNTIMES if interpreter_of(REGISTERED.get(name)) is not None]
+    names = list(RUNTIMES)
+    if options.ray is None:
+        names = [name for name in RUNTIMES if interpreter_of(REGISTERED.get(name)) is not None]
     for name in sorted(set(RUNTIMES) - set(names)):
         print(f"{name} is not installed and is left out: rnn-export runtimes install {name}", file=sys.stderr)
     started = time.monotonic()
-    cells = list(all_cells(names))
-    print(f"{len(cells)} cells in {time.monotonic() - started:.0f} s", file=sys.stderr)
+    cells = all_cells(names, _engine(options.jobs, options.ray))
+    seconds = time.monotonic() - started
+    print(f"{len(cells)} cells in {seconds:.0f} s", file=sys.stderr)
     if options.check is not None:
         return check(cells, options.check)
-    options.output.write_text(page(cells))
+    options.output.write_text(page(cells, seconds, options.jobs))
     options.output.with_suffix(".jsonl").write_text("".join(json.dumps(cell) + "\n" for cell in cells))
     return 0
 
 
-def all_cells(names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Every form and network on every runtime, two at a time: each runtime has a process of its own."""
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(2) as pool:
-        folder = Path(scratch)
-        jobs = [(form.name, network, *_exported(form.name, network, folder)) for form in FORMS for network in NETWORKS]
-        jobs += [("by hand", ALIASED, *_aliased(folder)), ("by hand", UNROLLED, *_unrolled(folder))]
-        for cells in pool.map(lambda job: _cells(names, *job), jobs):
-            yield from cells
+def _engine(jobs: int, ray: str | None) -> Engine:
+    if ray is None:
+        return partial(run_in_processes, jobs=jobs)
+    from rnn_export.cluster import run_on_ray
+
+    return partial(run_on_ray, address=ray)
 
 
-def _exported(form: str, network: str, folder: Path) -> tuple[Path, Any]:
-    spec, options = NETWORKS[network]
-    return export(spec, folder / f"{form} {network}", form=form, **options).path, None
+def all_cells(names: Sequence[str], engine: Engine) -> list[dict[str, Any]]:
+    """Every file on every runtime, judged."""
+    with tempfile.TemporaryDirectory() as scratch:
+        lines = list(entries(Path(scratch)))
+        subjects = [_subject(line, Path(scratch) / f"staged-{number}") for number, line in enumerate(lines)]
+        errors = _torch_errors(lines, subjects, engine)
+        work = [
+            Cell(subject, name, TIMEOUT, errors[weights_of(line.network)])
+            for line, subject in zip(lines, subjects, strict=True)
+            for name in names
+        ]
+        shown = engine(work, None)
+    places = [(line, name) for line in lines for name in names]
+    return [_cell(line, name, found.rows) for (line, name), found in zip(places, shown, strict=True)]
 
 
-def _aliased(folder: Path) -> tuple[Path, Any]:
-    """The form scan without its Identity: one value is the next state and the output."""
-    weights = Weights.random(*parse_spec("rnn:4,8"))
-    model = load_model(export(weights, folder / "source", form="scan").model_path)
-    scan = next(node for node in model.graph.node if node.op_type == "Scan")
-    body = next(item.g for item in scan.attribute if item.name == "body")
-    kept = [node for node in body.node if node.op_type != "Identity"]
-    del body.node[:]
-    body.node.extend(kept)
-    body.output[1].name = body.output[0].name
-    onnx.save(model, folder / "aliased.onnx")
-    return folder / "aliased.onnx", weights
+def _subject(line: Entry, staged: Path) -> Subject:
+    staged.mkdir()
+    if line.against is None:
+        return subject_of_artifact(line.path, staged)
+    return subject_of_model(line.path, line.against, staged)
 
 
-class _Loop(nn.Module):
-    def __init__(self, cell: nn.RNNCell) -> None:
-        super().__init__()
-        self.cell = cell
-
-    def forward(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        h, states = h_0[0], []
-        for t in range(x.shape[0]):
-            h = self.cell(x[t], h)
-            states.append(h)
-        return torch.stack(states), h[None]
-
-
-def _unrolled(folder: Path) -> tuple[Path, Any]:
-    torch.manual_seed(0)
-    cell = nn.RNNCell(4, 8)
-    names = {"input_names": ["input", "h_0"], "output_names": ["output", "h_n"]}
-    axes = {
-        name: {0: "T", 1: "B"} if name in ("input", "output") else {1: "B"}
-        for name in ("input", "h_0", "output", "h_n")
+def _torch_errors(lines: Sequence[Entry], subjects: Sequence[Subject], engine: Engine) -> dict[str, dict[str, float]]:
+    """torch's largest error by case of every network: it runs the weights, so that any dynamic form will do."""
+    of = {line.network: subject for line, subject in zip(lines, subjects, strict=True) if line.form == "scan"}
+    shown = engine([Cell(of[network], "torch", TIMEOUT, {}) for network in NETWORKS], None)
+    return {
+        network: {row.case: row.max_abs for row in found.rows if row.max_abs is not None}
+        for network, found in zip(NETWORKS, shown, strict=True)
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer, which says that the loop is frozen
-        example = (torch.randn(5, 3, 4), torch.randn(1, 3, 8))
-        torch.onnx.export(_Loop(cell), example, folder / "loop.onnx", dynamo=False, dynamic_axes=axes, **names)
-    arrays = {f"{name}_l0": tensor.numpy() for name, tensor in cell.state_dict().items()}
-    return folder / "loop.onnx", Weights(parse_spec("rnn:4,8")[0], arrays)
 
 
-def _cells(names: Sequence[str], form: str, network: str, path: Path, against: Any) -> list[dict[str, Any]]:
-    report = verify(path, against=against, runtimes=names)
-    return [_cell(form, network, name, [row for row in report.results if row.runtime == name]) for name in names]
-
-
-def _cell(form: str, network: str, name: str, rows: Sequence[Result]) -> dict[str, Any]:
-    status = min((row.status for row in rows), key=_ORDER.index)
+def _cell(line: Entry, name: str, rows: Sequence[Result]) -> dict[str, Any]:
+    status = min((row.status for row in rows), key=ORDER.index)
     worst = [row for row in rows if row.status is status and row.code]
     return {
-        "form": form,
-        "network": network,
+        "form": line.form,
+        "network": line.network,
         "runtime": name,
-        "version": installed_version(REGISTERED.get(name)),
+        "version": next((row.version for row in rows if row.version), installed_version(REGISTERED.get(name))),
         "status": status.value,
         "codes": sorted({row.code for row in rows if row.code}),
         "first": f"{worst[0].case}: {worst[0].detail}".removeprefix(": ") if worst else "",
@@ -204,33 +143,6 @@ def _key(cell: Mapping[str, Any]) -> tuple[str, ...]:
 def _said(cell: Mapping[str, Any]) -> str:
     place = f"{cell['form']}, {cell['network']} on {cell['runtime']} {cell['version']}"
     return f"{place}: {cell['status']} {' '.join(cell['codes'])}".rstrip()
-
-
-def page(cells: Sequence[Mapping[str, Any]]) -> str:
-    columns = {cell["runtime"]: f"{cell['runtime'].partition('@')[0]} {cell['version']}" for cell in cells}
-    lines: dict[tuple[str, str], list[str]] = {}
-    kinds: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        status = Status(cell["status"])
-        codes = [code for code in cell["codes"] if code != status.value.lower()]
-        word = _WORDS.get(status, status.value.lower())
-        lines.setdefault((cell["form"], cell["network"]), []).append(" ".join([word, *(f"`{code}`" for code in codes)]))
-        if status is not Status.PASS:
-            kinds.setdefault((cell["runtime"], cell["status"], *cell["codes"]), []).append(cell)
-    findings = [
-        f"- **{columns[found[0]['runtime']]}**, {found[0]['status']} "
-        f"({', '.join(f'`{code}`' for code in found[0]['codes'])}), {len(found)} cells, such as "
-        f"{found[0]['form']}, {found[0]['network']}: {found[0]['first'][:LONGEST]}"
-        for _, found in sorted(kinds.items())
-    ]
-    return PAGE.format(
-        columns=" | ".join(columns.values()),
-        rule=" | ".join("---" for _ in columns),
-        rows="\n".join(f"| {form} | {network} | {' | '.join(row)} |" for (form, network), row in lines.items()),
-        aliased=ALIASED,
-        unrolled=UNROLLED,
-        findings="\n".join(findings),
-    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Chromium for the tests that open pages in a browser: Debian's own package, where we may. Without it they skip.
+# Installs Debian's Chromium as root: the browser of the runtime onnxruntime-web, and of the tests that open a report.
 set -euo pipefail
 for name in chromium chromium-browser google-chrome; do
     command -v "$name" > /dev/null && exit 0

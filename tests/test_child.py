@@ -314,6 +314,15 @@ class TestTheEnd:
                 if is_running(pid):
                     os.kill(pid, signal.SIGKILL)
 
+    def test_what_it_left_in_the_temporary_folder_goes(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with Child(fake("noise"), PYTHON, PATIENCE) as child:
+            child.wait_until_ready()
+            child.prepare(CANARY)
+            (scratch,) = tmp_path.iterdir()
+            assert list(scratch.iterdir())
+        assert list(tmp_path.iterdir()) == []
+
     def test_nothing_is_left_running(self):
         before = descendants()
         for death in ("SIGSEGV", "exit", "hang"):

@@ -55,8 +55,8 @@ def cells_in(folder: Path) -> list[Cell]:
 
 def test_a_runtime_that_no_node_has_is_absent(cluster, tmp_path):
     (cell, *_) = cells_in(tmp_path)
-    (rows,) = run_on_ray([Cell(cell.subject, "onnxruntime@0.0.1", PATIENCE, {})], address=cluster.address)
-    assert [(row.status, row.detail) for row in rows] == [(Status.ABSENT, "no machine of the cluster has it")]
+    (found,) = run_on_ray([Cell(cell.subject, "onnxruntime@0.0.1", PATIENCE, {})], address=cluster.address)
+    assert [(row.status, row.detail) for row in found.rows] == [(Status.ABSENT, "no machine of the cluster has it")]
 
 
 def test_no_cluster_at_the_address_is_said(tmp_path):

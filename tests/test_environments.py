@@ -1,5 +1,6 @@
 """Where runtimes are looked for, what is said where they are not, and that half an installation is none."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -60,6 +61,8 @@ class TestPlaces:
         assert environment_of(first) == environment_of(second)
         assert environment_of(first) != environment_of(apart("thing==1.1", "numpy==2.4.6"))
         assert environment_of(first) != environment_of(apart("thing==1.0"))
+        scripted = [replace(first, npm=(package,)) for package in ("thing@1.0", "thing@1.1")]
+        assert len({environment_of(runtime) for runtime in (first, *scripted)}) == 3
 
     def test_the_two_cuda_rows_share_theirs(self):
         assert environment_of(RUNTIMES.get("onnxruntime-cuda")) == environment_of(RUNTIMES.get("onnxruntime-cuda-tf32"))
@@ -95,6 +98,23 @@ class TestApart:
         runtime = apart("onnx-thing[cuda,cudnn]==1.2")
         pretend_installed(runtime, "1.2")
         assert installed_version(runtime) == "1.2"
+
+    def test_a_package_of_npm_says_its_version_itself(self):
+        runtime = replace(apart("node==24.0", "numpy==2.4.6"), npm=("thing@1.30.0", "another@2.0"))
+        assert (runtime.distribution, installed_version(runtime)) == ("thing", "")
+        manifest = environment_of(runtime) / "node_modules" / "thing" / "package.json"
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text(json.dumps({"name": "thing", "version": "1.30.0"}))
+        assert installed_version(runtime) == "1.30.0"
+
+    def test_npm_comes_after_pip_and_runs_no_script_of_a_package(self, monkeypatch):
+        lines = []
+        monkeypatch.setattr(environments.venv, "create", lambda place, **_: Path(place, "bin").mkdir(parents=True))
+        monkeypatch.setattr(environments.subprocess, "run", lambda line, **_: lines.append(line))
+        install(replace(apart("node==24.0", "numpy==2.4.6"), npm=("thing@1.30.0",)))
+        pip, npm = lines
+        assert pip[-3:] == ["install", "node==24.0", "numpy==2.4.6"]
+        assert (npm[-1], "--ignore-scripts" in npm) == ("thing@1.30.0", True)
 
     def test_what_is_installed_already_is_not_installed_again(self, monkeypatch):
         runtime = apart("thing==1.0")

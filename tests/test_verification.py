@@ -199,7 +199,7 @@ class TestSlowToCompile:
     def test_it_runs_two_shapes_and_the_first_pass_says_which(self, every_case, answer):
         told = []
         runtime = replace(fake("answers", ANSWER=answer), slow_to_compile=True)
-        rows = verify_runtime(
+        rows, _ = verify_runtime(
             every_case,
             runtime,
             timeout=PATIENCE,

@@ -23,6 +23,7 @@ COMMANDS = {
     "export": "Make an ONNX artifact from a checkpoint.",
     "verify": "Prove that runtimes compute the network.",
     "report": "Render the result of a verification in other formats.",
+    "check": "Export and verify every network of a project: for continuous integration.",
     "reproduce": "Shrink a failure to a folder for the runtime's maintainers.",
     "explain": "Say what a finding means and what to do.",
     "list": "List the forms that a network can be drawn in.",

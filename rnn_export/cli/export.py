@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--opset", default=DEFAULT_OPSET, show_default=True, help="The version of ONNX's operators.")
 @click.option("--lengths", is_flag=True, help="The file takes the length of each sequence as a third input.")
 @click.option("--steps", type=int, help="The length that the form unrolled is fixed to.")
+@click.option("--dry-run", is_flag=True, help="Read and draw the network, and say what would be written.")
 @trust_code
 @click.option("--runtime", "runtimes", multiple=True, help="Of a whole model only: verify it on these.")
 @source_options
@@ -39,6 +40,7 @@ def command(
     dtype: str | None,
     lengths: bool,
     steps: int | None,
+    dry_run: bool,
     trust_code: bool,
     runtimes: tuple[str, ...],
 ) -> int:
@@ -63,7 +65,8 @@ def command(
       rnn-export export mypackage.tagger:make -o out --trust-code
     """
     reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
-    made = made_by(source, trust_code, {**reading, "dtype": dtype, "lengths": lengths or None, "steps": steps})
+    others = {"dtype": dtype, "lengths": lengths or None, "steps": steps, "dry-run": dry_run or None}
+    made = made_by(source, trust_code, {**reading, **others})
     if made is not None:
         return _whole_model(made, output, form or "rnn", opset, runtimes)
     if runtimes:
@@ -75,14 +78,22 @@ def command(
     checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
     checkpoint = checkpoint.converted(dtype)
     form = form or "scan"
+    if form == "auto" and dry_run:
+        raise click.UsageError("--form auto tries the forms on their runtimes, which --dry-run does not")
     if form == "auto":
         form, steps = _chosen(checkpoint, targets, opset, lengths, steps)
     for note in (*checkpoint.notes, *missing_kernels(form, checkpoint.weights.dtype.name)):
         say(f"note: {note}")
+    kind = checkpoint.weights.dtype.name
+    if dry_run:
+        from rnn_export.forms import draw
+
+        draw(form, checkpoint.weights, opset, lengths=lengths, head=checkpoint.head, steps=steps)  # or says why not
+        click.echo(f"{output}: {checkpoint.weights.spec}, {kind}, form {form}, opset {opset}; nothing was written")
+        return 0
     artifact = export(checkpoint, output, form=form, opset=opset, lengths=lengths, steps=steps)
     sizes = {file.name: file.stat().st_size for file in sorted(artifact.path.glob("model.onnx*"))}
     listed = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
-    kind = artifact.manifest["dtype"]
     click.echo(f"{output}: {artifact.spec}, {kind}, form {form}, opset {opset}, {listed}")
     say(f"next: rnn-export verify {output} --runtime onnxruntime-cpu")
     return 0

@@ -41,5 +41,5 @@ def install_runtime(name: str) -> None:
 
     runtime = RUNTIMES.get(name)
     if runtime.own_environment:
-        say(f"installing {', '.join(runtime.requires)}")
+        say(f"installing {', '.join((*runtime.requires, *runtime.npm))}")
     click.echo(f"{name}: {install(runtime)}")

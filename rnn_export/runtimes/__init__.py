@@ -58,6 +58,8 @@ class Runtime:
     Attributes:
         requires: pip requirements. With ``own_environment`` they are pins, installed into an environment of
             the runtime's own; otherwise they must be importable beside rnn-export.
+        npm: packages of npm, such as ``onnxruntime-node@1.30.0``, that the own environment holds too; the first is
+            the runtime's, and ``requires`` then brings node.
         reads: the file that ``prepare`` reads.
         precision: what the row asks for and a float32 network is judged in; others are judged in their own type.
         environ: variables that the child process gets.
@@ -74,6 +76,7 @@ class Runtime:
     requires: tuple[str, ...]
     prepare: Prepare
     own_environment: bool = False
+    npm: tuple[str, ...] = ()
     reads: str = "model.onnx"
     precision: str = "float32"
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -92,7 +95,7 @@ class Runtime:
     @property
     def distribution(self) -> str:
         """The name of the package whose version is the runtime's."""
-        return distribution_name(self.requires[0])
+        return distribution_name((*self.npm, *self.requires)[0])
 
 
 def distribution_name(requirement: str) -> str:
@@ -118,6 +121,8 @@ class Runtimes(Registry[Runtime]):
             raise UsageError(f"{version!r} in {name!r} is no version", "Write it as in onnxruntime@1.24.1")
         owners = [runtime for runtime in self if base in (runtime.name, runtime.distribution)]
         runtime = owners[0] if owners else super().get(base)
+        if runtime.npm:
+            return replace(runtime, name=name, npm=(f"{runtime.distribution}@{version}", *runtime.npm[1:]))
         pins = [pin for pin in runtime.requires[1:] if distribution_name(pin) != "numpy"]
         package = re.split(r"[=<>!~]", runtime.requires[0])[0]
         # No pin of numpy: an older package may need an older one.

@@ -3,10 +3,7 @@
 from pathlib import Path
 
 from rnn_export.runtimes import Run, runtime
-from rnn_export.runtimes._onnxruntime import SNIPPET, session_run
-
-# float16 products are computed in float32, between casts that ONNX Runtime adds.
-LACKS = frozenset({("RNN", "float64"), ("RNN", "bfloat16"), ("Gemm", "bfloat16")})
+from rnn_export.runtimes._onnxruntime import LACKS, SNIPPET, session_run
 
 
 @runtime(

@@ -59,14 +59,26 @@ class TestMaking:
         assert manifest["dtype"] == dtype
         assert manifest["source"].get("dtype") == (None if dtype == "float32" else "float32")
 
+    def test_a_dry_run_says_what_would_be_written_and_writes_nothing(self, cli, tmp_path):
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--dtype", "float16", "--dry-run")
+        assert found.code == 0
+        assert (
+            found.out == f"{tmp_path / 'out'}: RNN(3 -> 4, tanh), float16, form scan, opset 18; nothing was written\n"
+        )
+        assert "note: float32 weights converted to float16" in found.err
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "unrolled", "--dry-run")
+        assert (found.code, "form 'unrolled' has a fixed length" in found.err) == (2, True)
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "auto", "--for", "torch", "--dry-run")
+        assert (found.code, "tries the forms on their runtimes" in found.err) == (2, True)
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_kernel_that_a_runtime_lacks_is_said_with_the_form_that_it_has(self, cli, tmp_path):
         found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "rnn", "--dtype", "float64")
-        said = "onnxruntime-cpu has no RNN kernel for float64 and will refuse this file: form module or scan runs there"
+        names = "onnxruntime-cpu, onnxruntime-node, onnxruntime-web"
+        said = f"no RNN kernel for float64 in {names}, which will refuse this file: form cell or loop or "
         assert (found.code, f"note: {said}" in found.err) == (0, True)
         found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--dtype", "bfloat16")
-        said = (
-            "onnxruntime-cpu has no Gemm kernel for bfloat16 and will refuse this file: choose another --dtype for it"
-        )
+        said = f"no Gemm kernel for bfloat16 in {names}, which will refuse this file: choose another --dtype for them"
         assert (found.code, f"note: {said}" in found.err) == (0, True)
 
     def test_a_form_that_has_no_bfloat16_in_that_opset_is_a_usage_error(self, cli, tmp_path):

@@ -18,7 +18,19 @@ from tests.cli.conftest import run_cli
 from tests.subjects import descendants, ends_within
 
 ROOT = Path(rnn_export.__file__).parent
-COMMANDS = ["demo", "inspect", "export", "verify", "report", "reproduce", "explain", "list", "runtimes", "doctor"]
+COMMANDS = [
+    "demo",
+    "inspect",
+    "export",
+    "verify",
+    "report",
+    "check",
+    "reproduce",
+    "explain",
+    "list",
+    "runtimes",
+    "doctor",
+]
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "rich", "safetensors")
 
 
@@ -86,7 +98,7 @@ class TestUsage:
             (["xyzzy"], "No such command 'xyzzy'"),
             (["export", "rnn:3,4", "-o", "OUT", "--form", "scna"], "unknown form 'scna'. Did you mean 'scan'?"),
             (["verify", "out", "--runtime", "onnxruntime-cup"], "Did you mean 'onnxruntime-cpu'?"),
-            (["verify", "out", "--require", "tensorrt"], "unknown runtime 'tensorrt'"),
+            (["verify", "out", "--require", "cuda-graphs"], "unknown runtime 'cuda-graphs'"),
             (["runtimes", "install", "onnxruntime-cud"], "Did you mean 'onnxruntime-cuda'?"),
             (["runtimes", "install", "torch"], "torch lives beside rnn-export. Run: pip install torch safetensors"),
             (["export", "rnn:3,4"], "Missing option '-o'"),

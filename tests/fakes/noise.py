@@ -1,8 +1,12 @@
-"""Prints on every way there is, at import (where NOISE is set), preparation and every run; its answers are right."""
+"""Prints on every way there is, at import (where NOISE is set), preparation and every run; its answers are right.
+
+It also leaves a file in the temporary folder.
+"""
 
 import os
 import subprocess
 import sys
+import tempfile
 
 from rnn_export.runtimes._onnxruntime import session_run
 
@@ -24,6 +28,7 @@ if "NOISE" in os.environ:  # only the child makes it, not the test that loads th
 
 def prepare(folder):
     make_noise(10)
+    tempfile.mkstemp()
     honest = session_run(folder, "CPUExecutionProvider", {})
 
     def run(inputs):

@@ -6,7 +6,7 @@ most have one step: passing them says little, failing them much.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -22,10 +22,11 @@ from rnn_export.residual import GATE, step_residual
 from rnn_export.result import Stage, Status
 from rnn_export.runtimes import RUNTIMES, Runtime
 from rnn_export.weights import Cell
-from tests.runtimes.test_runtimes import PROVED, VOUCHED, why_absent
+from tests.runtimes.test_runtimes import PROVED, SCRIPTED, VOUCHED, why_absent
 
 CASES = {case.name: case for case in node_cases._NodeTestCases if case.model.graph.node[0].op_type == "RNN"}
-REFUSALS = {("onnxruntime-cpu", "test_simple_rnn_batchwise"): "Batchwise recurrent operations (layout == 1)"}
+BATCHWISE = "Batchwise recurrent operations (layout == 1)"
+REFUSALS = {(name, "test_simple_rnn_batchwise"): BATCHWISE for name in ("onnxruntime-cpu", *SCRIPTED)}
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -81,11 +82,16 @@ def answers_of(runtime: Runtime, model: onnx.ModelProto, inputs: Arrays, folder:
     return execute(runtime, folder, inputs)
 
 
-@pytest.fixture(params=[RUNTIMES.get(name) for name in VOUCHED if "torch" not in name], ids=lambda item: item.name)
+def parameter(name: str) -> Any:
+    """A browser is started for every model: together that takes a minute."""
+    return pytest.param(name, marks=[pytest.mark.slow] if name == "onnxruntime-web" else [])
+
+
+@pytest.fixture(params=[parameter(name) for name in VOUCHED if "torch" not in name])
 def runtime(request) -> Runtime:
-    if request.param.name not in PROVED and (reason := why_absent(request.param.name)):
-        pytest.skip(f"{request.param.name}: {reason}")
-    return request.param
+    if request.param not in PROVED and (reason := why_absent(request.param)):
+        pytest.skip(f"{request.param}: {reason}")
+    return RUNTIMES.get(request.param)
 
 
 def test_there_are_such_cases():
