@@ -85,9 +85,9 @@ def level_of(report: "Report", row: Result) -> str:
     """What a row means for the exit code: error where it counts against it, warning where it differs, else note."""
     if row.passed:
         return "note"
+    if row.status is Status.ABSENT:  # of a required one nothing was checked
+        return "error" if row.runtime in report.required and report.exit_code else "note"
     counts = row.runtime in report.required | NO_RUNTIMES
-    if row.status is Status.ABSENT:
-        return "error" if counts else "note"
     return "error" if counts and (row.status is not Status.DIVERGENCE or report.strict) else "warning"
 
 
@@ -98,13 +98,18 @@ def placement_words(record: Record) -> tuple[str, str, str, str]:
         return "", "", "", ""
     nodes = ", ".join(f"{len(names)} on {provider}" for provider, names in placement.nodes.items())
     fallen = placement.fell_back
-    elsewhere = ", ".join(f"{', '.join(names[:3])} on {provider}" for provider, names in fallen.items())
+    elsewhere = ", ".join(f"{_first(names)} on {provider}" for provider, names in fallen.items())
     if not fallen and placement.asked not in placement.providers:
         elsewhere = f"everything: the session has {', '.join(placement.providers)}"
     allowed = {None: "no such option", True: "on", False: "off"}[placement.tf32]
     asked = "on" if record.precision == "TF32" else "off"
     tf32 = allowed if placement.tf32 is None else f"asked {asked}, session {allowed}"
     return placement.asked, nodes or "this version cannot tell", elsewhere or "nothing", tf32
+
+
+def _first(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def counts_of(results: Sequence[Result]) -> dict[str, int]:
@@ -139,7 +144,7 @@ def last_line(report: "Report") -> str:
         5: f"NO RUNTIME WAS CHECKED{': ' if guilty else why}{', '.join(guilty)}",
     }[report.exit_code]
     numbers = ", ".join(f"{number} {word}" for word, number in counts_of(report.results).items() if number)
-    return f"{words} ({numbers})"
+    return printable(f"{words} ({numbers})")
 
 
 def printable(text: str) -> str:

@@ -1,11 +1,12 @@
 """A report as a table that a person likes to read."""
 
+import sys
 from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
 from rnn_export.result import Result, Status
-from rnn_export.summary import by_runtime, findings_of, last_line, verdict_of
+from rnn_export.summary import by_runtime, findings_of, last_line, printable, verdict_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +41,7 @@ def print_report(report: "Report", console: "Console") -> None:
         # what passed and still has something to say is a note
         word = "NOTE" if finding.passed else finding.status.value
         code = f" [{finding.code}]" if finding.code else ""
-        line = f" {finding.where}: {shortened(finding.detail)}{code}"
+        line = printable(f" {finding.where}: {shortened(finding.detail)}{code}")
         console.print(Text.assemble((word, _style(finding.status)), line))
     if len(findings) > MOST_FINDINGS:
         console.print(f"... and {len(findings) - MOST_FINDINGS} more: --format json has them all")
@@ -50,7 +51,7 @@ def print_report(report: "Report", console: "Console") -> None:
 def headline(report: "Report") -> str:
     """What was verified."""
     form = f"form {report.form}" if report.form else "exported by somebody else"
-    return f"{report.artifact}   {report.network}   {form}"
+    return printable(f"{report.artifact}   {report.network}   {form}")
 
 
 def cells(name: str, rows: Sequence[Result]) -> list[str]:
@@ -59,11 +60,11 @@ def cells(name: str, rows: Sequence[Result]) -> list[str]:
     precisions = sorted({row.precision for row in rows if row.precision})
     errors = [row.max_abs for row in rows if row.max_abs is not None]
     return [
-        name,
-        rows[0].version,
+        printable(name),
+        printable(rows[0].version),
         f"{sum(row.passed for row in rows)}/{len(rows)}" if ran else "",
         number(max((row.residual for row in rows if row.residual is not None), default=None)),
-        ", ".join(precisions),
+        printable(", ".join(precisions)),
         f"{median(errors):.1e}" if errors else "",  # of the cases: inputs of 1e30 would drown a maximum
         number(max((row.ratio for row in rows if row.ratio is not None), default=None)),
     ]
@@ -73,6 +74,8 @@ def number(value: float | None) -> str:
     """Two decimals, or an exponent where that would be long; empty for None."""
     if value is None:
         return ""
+    if value >= sys.float_info.max:  # which stands for infinity in a report that was read back
+        return "inf"
     return f"{value:.2f}" if value < 1e4 else f"{value:.1e}"
 
 

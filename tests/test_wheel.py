@@ -20,7 +20,7 @@ def test_the_wheel_exports_and_verifies_where_there_is_no_repository(tmp_path: P
     environment = {"PYTHONPATH": str(installed), "PATH": "", "HOME": str(tmp_path)}
     for words in (
         ["export", "rnn:4,8,relu", "-o", "out"],
-        ["verify", "out", "--runtime", "onnxruntime-cpu"],
+        ["verify", "out", "--runtime", "onnxruntime-cpu", "--report", "page.html"],
         ["demo"],
     ):
         done = subprocess.run([*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)

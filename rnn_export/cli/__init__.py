@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect": "Say what is inside a checkpoint or an ONNX file.",
     "export": "Make an ONNX artifact from a checkpoint.",
     "verify": "Prove that runtimes compute the network.",
+    "report": "Render the result of a verification in other formats.",
     "ci": "Export and verify every network of a project: for continuous integration.",
     "reproduce": "Shrink a failure to a folder for the runtime's maintainers.",
     "explain": "Say what a finding means and what to do.",

@@ -74,12 +74,25 @@ def console() -> "Console":
 
     class Patient(Console):
         def on_broken_pipe(self) -> None:
-            """The reader has seen enough, as with `| head`: the exit code is still the command's own."""
             self.quiet = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _forget_reader()
 
     width = max(shutil.get_terminal_size().columns, LEAST_WIDTH) if sys.stdout.isatty() else WIDTH
     return Patient(width=width, highlight=False, markup=False, soft_wrap=True)
+
+
+def emit(text: str) -> None:
+    """Text for standard output as it is, to its last newline."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_reader()
+
+
+def _forget_reader() -> None:
+    """It has seen enough, as with `| head`: the exit code is still the command's own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str) -> None:

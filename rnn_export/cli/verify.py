@@ -1,6 +1,5 @@
 """``rnn-export verify``."""
 
-import json
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnn_export.cli._options import console, made_by, progress, say, source_options, trust_code
+from rnn_export.cli._options import made_by, progress, say, source_options, trust_code
+from rnn_export.cli._reporting import deliver, errors_reported, files_option, format_option
 
 if TYPE_CHECKING:
     from rnn_export.checkpoint import Checkpoint
@@ -28,7 +28,8 @@ INPUT_KINDS = ("normal", "one-hot", "uniform")
 @trust_code
 @click.option("--runtime", "runtimes", multiple=True, help="Run only these; all that are present if not said.")
 @click.option("--require", multiple=True, help="These must be present and pass.")
-@click.option("--format", "style", type=click.Choice(["human", "json"]), default="human", show_default=True)
+@format_option
+@files_option("--report")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -51,6 +52,7 @@ def command(
     runtimes: tuple[str, ...],
     require: tuple[str, ...],
     style: str,
+    files: tuple[Path, ...],
     timeout: float,
     inputs: Path | None,
     expect: Path | None,
@@ -75,32 +77,29 @@ def command(
     Examples:
       rnn-export verify out
       rnn-export verify out --runtime onnxruntime-cpu --format json
+      rnn-export verify out --report result.json --report page.html --report junit.xml
       rnn-export verify model.onnx --against model.pt
       rnn-export verify out --against mypackage.tagger:make --trust-code
     """
-    from rnn_export.table import print_report
-
     reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
     kind = None if input_kind == INPUT_KINDS[0] else input_kind
     others = {"dtype": dtype, "inputs": inputs, "expect": expect, "input-kind": kind, "jobs": jobs, "ray": ray}
-    made = made_by(against, trust_code, {**reading, **others})
-    if made is not None:
-        from rnn_export.whole_model.model_verdict import verify_model
+    with errors_reported(style, files):
+        made = made_by(against, trust_code, {**reading, **others})
+        if made is not None:
+            from rnn_export.whole_model.model_verdict import verify_model
 
-        check = partial(verify_model, made.model, made.inputs, artifact, dynamic_shapes=made.dynamic_shapes)
-    else:
-        from rnn_export.cells import available_processors
-        from rnn_export.pipeline import verify
+            check = partial(verify_model, made.model, made.inputs, artifact, dynamic_shapes=made.dynamic_shapes)
+        else:
+            from rnn_export.cells import available_processors
+            from rnn_export.pipeline import verify
 
-        truth = _truth(against, reading, dtype)
-        own = partial(verify, inputs=inputs, expect=expect, input_kind=input_kind)
-        check = partial(own, artifact, against=truth, jobs=jobs or available_processors(), ray=ray)
-    with progress() as tell, redirect_stdout(sys.stderr):
-        report = check(runtimes=runtimes, require=require, timeout=timeout, strict=strict, progress=tell)
-    if style == "json":
-        console().print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
-    else:
-        print_report(report, console())
+            truth = _truth(against, reading, dtype)
+            own = partial(verify, inputs=inputs, expect=expect, input_kind=input_kind)
+            check = partial(own, artifact, against=truth, jobs=jobs or available_processors(), ray=ray)
+        with progress() as tell, redirect_stdout(sys.stderr):
+            report = check(runtimes=runtimes, require=require, timeout=timeout, strict=strict, progress=tell)
+    deliver(report, style, files)
     return report.exit_code
 
 

@@ -18,7 +18,19 @@ from tests.cli.conftest import run_cli
 from tests.subjects import descendants, ends_within
 
 ROOT = Path(rnn_export.__file__).parent
-COMMANDS = ["demo", "inspect", "export", "verify", "ci", "reproduce", "explain", "list", "runtimes", "doctor"]
+COMMANDS = [
+    "demo",
+    "inspect",
+    "export",
+    "verify",
+    "report",
+    "ci",
+    "reproduce",
+    "explain",
+    "list",
+    "runtimes",
+    "doctor",
+]
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "rich", "safetensors")
 
 
