@@ -40,6 +40,9 @@ class Child:
         interpreter: the Python of the environment that has the runtime.
         timeout: seconds for each request, and for the start.
         memory_limit: bytes of address space; a runtime may opt out.
+
+    Raises:
+        Failure: the interpreter cannot be started.
     """
 
     def __init__(self, runtime: Runtime, interpreter: Path, timeout: float, memory_limit: int = MEMORY_LIMIT) -> None:
@@ -47,16 +50,20 @@ class Child:
         self._timeout = timeout
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         limit = memory_limit if runtime.limit_address_space else 0
-        self._process = subprocess.Popen(
-            # -P: the folder of worker.py must not become importable as top-level modules
-            [str(interpreter), "-P", worker.__file__, str(runtime.file), runtime.distribution, str(limit)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            bufsize=0,
-            env={**_environment(runtime), **ONE_THREAD, **runtime.environ},
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                # -P: the folder of worker.py must not become importable as top-level modules
+                [str(interpreter), "-P", worker.__file__, str(runtime.file), runtime.distribution, str(limit)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                bufsize=0,
+                env={**_environment(runtime), **ONE_THREAD, **runtime.environ},
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise Failure(Stage.FIND, Status.BROKEN, f"its Python cannot be started: {error.strerror}") from None
 
     def __enter__(self) -> Self:
         return self

@@ -42,6 +42,7 @@ class Runtime:
     Attributes:
         requires: pip requirements. With ``own_environment`` they are pins, installed into an environment of
             the runtime's own; otherwise they must be importable beside rnn-export.
+        device: what it computes on: "CPU" or "CUDA".
         reads: the file that ``prepare`` reads.
         precision: what the row asks for and a float32 network is judged in; others are judged in their own type.
         environ: variables that the child process gets.
@@ -57,6 +58,7 @@ class Runtime:
     requires: tuple[str, ...]
     prepare: Prepare
     own_environment: bool = False
+    device: str = "CPU"
     reads: str = "model.onnx"
     precision: str = "float32"
     environ: Mapping[str, str] = field(default_factory=dict)

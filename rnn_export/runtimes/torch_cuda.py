@@ -11,6 +11,7 @@ from rnn_export.runtimes._torch import torch_run
     requires=("torch", "safetensors"),
     summary="torch.nn.RNN on the weights, CUDA, TF32 off",
     reads="weights.safetensors",
+    device="CUDA",
     limit_address_space=False,
 )
 def prepare(folder: Path) -> Run:
