@@ -45,6 +45,9 @@ class Child:
         timeout: seconds for each request, and for the start.
         memory_limit: bytes of address space; a runtime may opt out.
 
+    Raises:
+        Failure: the interpreter cannot be started.
+
     Attributes:
         placement: where the nodes of the network that was prepared last are, if the runtime says so.
     """
@@ -57,16 +60,21 @@ class Child:
         # What a runtime leaves there goes with it: once ended, it can remove nothing itself.
         self._scratch = tempfile.TemporaryDirectory(prefix="rnn-export-", ignore_cleanup_errors=True)
         limit = memory_limit if runtime.limit_address_space else 0
-        self._process = subprocess.Popen(
-            # -P: the folder of worker.py must not become importable as top-level modules
-            [str(interpreter), "-P", worker.__file__, str(runtime.file), runtime.distribution, str(limit)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            bufsize=0,
-            env={**_environment(runtime), **THREAD_LIMITS, "TMPDIR": self._scratch.name, **runtime.environ},
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                # -P: the folder of worker.py must not become importable as top-level modules
+                [str(interpreter), "-P", worker.__file__, str(runtime.file), runtime.distribution, str(limit)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                bufsize=0,
+                env={**_environment(runtime), **THREAD_LIMITS, "TMPDIR": self._scratch.name, **runtime.environ},
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._errors.close()
+            self._scratch.cleanup()
+            raise Failure(Stage.FIND, Status.BROKEN, f"its Python cannot be started: {error.strerror}") from None
 
     def __enter__(self) -> Self:
         return self

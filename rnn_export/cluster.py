@@ -198,7 +198,7 @@ def _settled(chunk: _Chunk, cells: Sequence[Cell], nodes: dict[str, _Node], foun
 def _free_node(runtime: str, nodes: dict[str, _Node]) -> _Node | None:
     """The least busy machine that has the runtime; one with a GPU where the runtime is for it."""
     able = [node for node in nodes.values() if runtime in node.runtimes and node.running < node.slots]
-    if RUNTIMES.get(runtime).gpu:
+    if RUNTIMES.get(runtime).device != "CPU":
         able = [node for node in able if node.gpus >= 1] or able  # without one it is ABSENT, and says so
     return min(able, key=lambda node: node.running / node.slots, default=None)
 
@@ -208,7 +208,7 @@ def _without_subject(cell: Cell) -> tuple[str, float, dict[str, float]]:
 
 
 def _submit(ray: ModuleType, node: _Node, runtime: str, work: Sequence[Any]) -> Any:
-    gpus = 1 if RUNTIMES.get(runtime).gpu and node.gpus >= 1 else 0
+    gpus = 1 if RUNTIMES.get(runtime).device != "CPU" and node.gpus >= 1 else 0
     task = ray.remote(max_retries=0)(_run_chunk)  # a try is counted here: another machine may have to take it
     return task.options(**_on(ray, node.name), num_gpus=gpus).remote(work)
 

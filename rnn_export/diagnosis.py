@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from rnn_export import canary
-from rnn_export.child import Child, Failure
-from rnn_export.environments import cache_folder, clashes, how_to_install, interpreter_of
+from rnn_export.environments import cache_folder, clashes
+from rnn_export.inventory import examine
 from rnn_export.result import Status
 from rnn_export.runtimes import RUNTIMES, Runtime
 from rnn_export.runtimes._chromium import HOW_TO_INSTALL, chromium
@@ -26,7 +25,6 @@ PACKAGES = (
     "click",
     "rich",
 )
-CANARY_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,11 @@ def _browser() -> Finding:
 
 
 def _runtime(runtime: Runtime) -> Finding:
-    interpreter = interpreter_of(runtime)
-    if interpreter is None:
-        return Finding(runtime.name, "ABSENT: not installed", None, how_to_install(runtime))
-    try:
-        with Child(runtime, interpreter, CANARY_TIMEOUT) as child:
-            child.wait_until_ready()
-            canary.sing(child, runtime.reads)
-            return Finding(runtime.name, f"{child.version} computes the canary", True)
-    except Failure as failure:
-        ok = None if failure.status is Status.ABSENT else False
-        return Finding(runtime.name, f"{failure.status.value}: {failure.detail}", ok)
+    entry = examine(runtime)
+    if not entry.installed:
+        return Finding(runtime.name, "ABSENT: not installed", None, entry.next)
+    if entry.canary is Status.PASS:
+        return Finding(runtime.name, f"{entry.version} computes the canary", True)
+    assert entry.canary is not None  # it was asked
+    ok = None if entry.canary is Status.ABSENT else False
+    return Finding(runtime.name, f"{entry.canary.value}: {entry.detail}", ok, entry.next)

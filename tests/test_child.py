@@ -252,6 +252,15 @@ class TestAnswers:
         assert capfd.readouterr() == ("", "")
 
 
+def test_a_python_that_cannot_be_started_is_broken_and_leaves_nothing_open(tmp_path):
+    (tmp_path / "python").write_text("no program")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(Failure, match="its Python cannot be started: Permission denied") as caught:
+        Child(fake("answers", ANSWER="honest"), tmp_path / "python", PATIENCE)
+    assert (caught.value.stage, caught.value.status) == (Stage.FIND, Status.BROKEN)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 class TestTheEnd:
     def test_closing_ends_the_process_and_can_be_repeated(self):
         child = Child(fake("answers", ANSWER="honest"), PYTHON, PATIENCE)

@@ -1,26 +1,21 @@
-"""Where runtimes are looked for, what is said where they are not, and that half an installation is none."""
+"""Where runtimes are looked for, and what is said where they are not."""
 
 import json
-import subprocess
 import sys
-import zipfile
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from rnn_export import environments
 from rnn_export.environments import (
     cache_folder,
     clashes,
     environment_of,
     how_to_install,
-    install,
     installed_version,
     interpreter_of,
 )
-from rnn_export.errors import InstallationError, UsageError
 from rnn_export.runtimes import RUNTIMES, Runtime
 from tests.subjects import fake
 
@@ -82,8 +77,6 @@ class TestBeside:
     def test_pip_is_what_installs_it(self):
         runtime = replace(BESIDE, requires=("torch", "safetensors"))
         assert how_to_install(runtime) == "pip install torch safetensors"
-        with pytest.raises(UsageError, match="pip install torch safetensors"):
-            install(runtime)
 
 
 class TestApart:
@@ -107,80 +100,8 @@ class TestApart:
         manifest.write_text(json.dumps({"name": "thing", "version": "1.30.0"}))
         assert installed_version(runtime) == "1.30.0"
 
-    def test_npm_comes_after_pip_and_runs_no_script_of_a_package(self, monkeypatch):
-        lines = []
-        monkeypatch.setattr(environments.venv, "create", lambda place, **_: Path(place, "bin").mkdir(parents=True))
-        monkeypatch.setattr(environments.subprocess, "run", lambda line, **_: lines.append(line))
-        install(replace(apart("node==24.0", "numpy==2.4.6"), npm=("thing@1.30.0",)))
-        pip, npm = lines
-        assert pip[-3:] == ["install", "node==24.0", "numpy==2.4.6"]
-        assert (npm[-1], "--ignore-scripts" in npm) == ("thing@1.30.0", True)
-
-    def test_what_is_installed_already_is_not_installed_again(self, monkeypatch):
-        runtime = apart("thing==1.0")
-        pretend_installed(runtime, "1.0")
-        monkeypatch.setattr(environments.venv, "create", lambda *_, **__: pytest.fail("made again"))
-        assert install(runtime) == environment_of(runtime)
-
     def test_our_own_command_is_what_installs_it(self):
         assert how_to_install(apart("thing==1.0")) == "rnn-export runtimes install apart"
-
-    @pytest.mark.parametrize(
-        ("accident", "raised"),
-        [
-            (subprocess.CalledProcessError(1, ["pip"]), InstallationError),
-            (OSError(28, "No space left on device"), InstallationError),
-            (KeyboardInterrupt(), KeyboardInterrupt),
-        ],
-        ids=["pip fails", "disk full", "interrupted"],
-    )
-    def test_an_installation_that_breaks_off_leaves_nothing(self, monkeypatch, cache, accident, raised):
-        def break_off(*_, **__):
-            raise accident
-
-        monkeypatch.setattr(environments.venv, "create", lambda place, **_: Path(place, "bin").mkdir(parents=True))
-        monkeypatch.setattr(environments.subprocess, "run", break_off)
-        runtime = apart("thing==1.0")
-        with pytest.raises(raised):
-            install(runtime)
-        assert interpreter_of(runtime) is None
-        assert list((cache / "environments").iterdir()) == []
-
-    def test_a_folder_that_cannot_be_made_is_an_installation_error(self, cache):
-        cache.write_text("a file in the way")
-        with pytest.raises(InstallationError, match="apart could not be installed"):
-            install(apart("thing==1.0"))
-
-    @pytest.mark.slow
-    def test_a_real_installation_can_be_found_and_run(self, monkeypatch, tmp_path):
-        """From a wheel of one line in a folder, without the network."""
-        wheel = tmp_path / "wheels" / "tiny_thing-1.5-py3-none-any.whl"
-        wheel.parent.mkdir()
-        info = "tiny_thing-1.5.dist-info"
-        with zipfile.ZipFile(wheel, "w") as file:
-            file.writestr("tiny_thing.py", "SIZE = 'tiny'\n")
-            file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.5\n")
-            file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            file.writestr(f"{info}/RECORD", "")
-        monkeypatch.setenv("PIP_NO_INDEX", "1")
-        monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
-        runtime = apart("tiny-thing==1.5")
-        assert install(runtime) == environment_of(runtime)
-        assert installed_version(runtime) == "1.5"
-        python = interpreter_of(runtime)
-        assert python is not None
-        line = [str(python), "-c", "import tiny_thing; print(tiny_thing.SIZE)"]
-        assert subprocess.run(line, capture_output=True, text=True, check=True).stdout == "tiny\n"
-
-    @pytest.mark.slow
-    def test_pins_that_do_not_exist_are_an_installation_error_with_pips_own_words(self, monkeypatch, capfd, cache):
-        monkeypatch.setenv("PIP_NO_INDEX", "1")
-        with pytest.raises(InstallationError, match="apart could not be installed"):
-            install(apart("package-that-nobody-has==1.0"))
-        out, err = capfd.readouterr()
-        assert out == ""
-        assert "package-that-nobody-has" in err
-        assert list((cache / "environments").iterdir()) == []
 
 
 class TestClashes:

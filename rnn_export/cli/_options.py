@@ -118,3 +118,19 @@ def progress() -> Iterator[Tell | None]:
             bar.update(tasks[runtime], completed=done)
 
         yield tell
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """What takes a while: on a terminal with the time that it took so far, elsewhere one line."""
+    if not sys.stderr.isatty():
+        say(text)
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(text, total=None)
+        yield

@@ -60,13 +60,13 @@ class Runtime:
             the runtime's own; otherwise they must be importable beside rnn-export.
         npm: packages of npm, such as ``onnxruntime-node@1.30.0``, that the own environment holds too; the first is
             the runtime's, and ``requires`` then brings node.
+        device: what it computes on: "CPU" or "CUDA"; a cluster runs it where there is one.
         reads: the file that ``prepare`` reads.
         precision: what the row asks for and a float32 network is judged in; others are judged in their own type.
         environ: variables that the child process gets.
         lacks: (operator, type) without a kernel in it: it refuses files with them.
         limit_address_space: False where address space says nothing about memory, as under CUDA.
         snippet: lines of Python that make ``found`` (name -> array) from model.onnx and ``inputs``, for `reproduce`.
-        gpu: it is ABSENT without one, and a cluster runs it where there is one.
         slow_to_compile: it compiles anew for every shape of the inputs, in a second or so: a verification runs at two.
         by_default: False where it runs only when it is named: what is known to differ, or takes minutes.
     """
@@ -77,13 +77,13 @@ class Runtime:
     prepare: Prepare
     own_environment: bool = False
     npm: tuple[str, ...] = ()
+    device: str = "CPU"
     reads: str = "model.onnx"
     precision: str = "float32"
     environ: Mapping[str, str] = field(default_factory=dict)
     lacks: frozenset[tuple[str, str]] = frozenset()
     limit_address_space: bool = True
     snippet: str = ""
-    gpu: bool = False
     slow_to_compile: bool = False
     by_default: bool = True
 

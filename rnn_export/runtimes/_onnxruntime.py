@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rnn_export.runtimes import Absent, Fallback, Placed, Run
+from rnn_export.runtimes import Fallback, Placed, Run
 
 BITS, BFLOAT16 = "V2", 16  # numpy's name of a bfloat16's bits; onnx.TensorProto.BFLOAT16
 # On the CPU; float16 products are computed in float32, between casts that ONNX Runtime adds.
@@ -106,20 +106,3 @@ def _prove_placement(session: Any, provider: str) -> dict[str, Any]:
     if elsewhere:
         raise Fallback(f"asked for {provider}, but {'; '.join(elsewhere[:3])} ({len(elsewhere)} nodes)", placement)
     return placement
-
-
-def need_cuda_device() -> None:
-    """Ask the driver itself, because ONNX Runtime's CUDA build also loads without a GPU.
-
-    Raises:
-        Absent: there is no CUDA driver or no device.
-    """
-    import ctypes
-
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        raise Absent("no CUDA driver on this machine (libcuda.so.1)") from None
-    count = ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        raise Absent("no CUDA device on this machine")

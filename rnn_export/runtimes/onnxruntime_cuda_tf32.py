@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from rnn_export.runtimes import Run, runtime
-from rnn_export.runtimes._onnxruntime import need_cuda_device, session_run
+from rnn_export.runtimes._cuda import need_cuda_device
+from rnn_export.runtimes._onnxruntime import session_run
 from rnn_export.runtimes.onnxruntime_cuda import REQUIRES
 
 
@@ -13,8 +14,8 @@ from rnn_export.runtimes.onnxruntime_cuda import REQUIRES
     own_environment=True,
     summary="ONNX Runtime, CUDA execution provider, TF32 on",
     precision="TF32",
+    device="CUDA",
     limit_address_space=False,
-    gpu=True,
 )
 def prepare(folder: Path) -> Run:
     need_cuda_device()

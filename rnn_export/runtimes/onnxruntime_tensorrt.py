@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from rnn_export.runtimes import Run, runtime
-from rnn_export.runtimes._onnxruntime import SNIPPET, need_cuda_device, session_run
+from rnn_export.runtimes._cuda import need_cuda_device
+from rnn_export.runtimes._onnxruntime import SNIPPET, session_run
 
 # TensorRT 10 is what the provider's library is linked to.
 REQUIRES = (
@@ -23,10 +24,10 @@ OPTIONS = {
     "onnxruntime-tensorrt",
     requires=REQUIRES,
     own_environment=True,  # its files overwrite onnxruntime's
-    summary="ONNX Runtime, TensorRT execution provider, float32, TF32 off",
+    summary="ONNX Runtime, TensorRT execution provider, TF32 off",
     environ={"NVIDIA_TF32_OVERRIDE": "0"},  # the provider has no option for it
+    device="CUDA",
     limit_address_space=False,
-    gpu=True,
     snippet="import tensorrt_libs\n" + SNIPPET.replace("CPUExecutionProvider", "TensorrtExecutionProvider"),
     slow_to_compile=True,  # an engine for every shape beyond those that it has seen
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_export.runtimes import Fallback, Run, runtime
-from rnn_export.runtimes._onnxruntime import need_cuda_device
+from rnn_export.runtimes._cuda import need_cuda_device
 from rnn_export.runtimes._static import static_run
 
 
@@ -19,10 +19,10 @@ from rnn_export.runtimes._static import static_run
         "numpy==2.4.6",
     ),
     own_environment=True,
-    summary="TensorRT, strongly typed, TF32 off, built for the shapes at hand",
+    summary="TensorRT, TF32 off, built for the shapes at hand",
     environ={"NVIDIA_TF32_OVERRIDE": "0"},  # the libraries that it calls, too
+    device="CUDA",
     limit_address_space=False,
-    gpu=True,
     slow_to_compile=True,
 )
 def prepare(folder: Path) -> Run:

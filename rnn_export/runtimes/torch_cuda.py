@@ -11,8 +11,8 @@ from rnn_export.runtimes._torch import torch_run
     requires=("torch", "safetensors"),
     summary="torch.nn.RNN on the weights, CUDA, TF32 off",
     reads="weights.safetensors",
+    device="CUDA",
     limit_address_space=False,
-    gpu=True,
 )
 def prepare(folder: Path) -> Run:
     import torch

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from rnn_export import diagnosis
+from rnn_export.errors import InstallationError
 from rnn_export.forms import FORMS
 from rnn_export.runtimes import RUNTIMES
 from rnn_export.spec import RNNSpec
@@ -25,25 +26,101 @@ def test_list_forms_has_a_line_for_every_form(cli):
 class TestRuntimes:
     def test_the_list_has_a_line_for_every_runtime_and_says_what_to_type(self, cli, monkeypatch, tmp_path):
         monkeypatch.setenv("RNN_EXPORT_CACHE", str(tmp_path))
-        found = cli("runtimes", "list")
+        found = cli("runtimes", "list", "--no-canary")
         assert (found.code, found.err) == (0, "")
-        lines = {line.split()[0]: line for line in found.out.splitlines()[1:]}
+        lines = {line.split()[0]: line.rstrip() for line in found.out.splitlines()[1:-1]}
         assert list(lines) == RUNTIMES.names()
-        assert re.search(r"onnxruntime-cpu +\d+\.\d+\.\d+ .* installed", lines["onnxruntime-cpu"])
-        assert lines["onnxruntime-cuda"].rstrip().endswith("rnn-export runtimes install onnxruntime-cuda")
+        assert re.search(r"onnxruntime-cpu +\d+\.\d+\.\d+ .* installed$", lines["onnxruntime-cpu"])
+        assert lines["onnxruntime-cuda"].endswith("missing    rnn-export runtimes install onnxruntime-cuda")
         assert all(runtime.summary in lines[runtime.name] for runtime in RUNTIMES)
+        assert found.out.splitlines()[-1] == "What works is run by rnn-export verify DIR --runtime NAME"
 
-    def test_listing_starts_no_runtime(self, cli, monkeypatch):
+    def test_those_installed_compute_the_canary_and_why_one_does_not_is_said(self, cli, monkeypatch):
+        some = [RUNTIMES.get("onnxruntime-cpu"), fake("broken", BROKEN="a crash"), fake("lacks", LACKS="a device")]
+        monkeypatch.setattr("rnn_export.inventory.RUNTIMES", some)
+        found = cli("runtimes", "list")
+        assert found.code == 0
+        words = [line.split() for line in found.out.splitlines()]
+        assert "works" in words[1]
+        assert " ".join(words[2]).endswith("BROKEN pip install --force-reinstall onnxruntime")
+        assert words[3][-2:] == ["no", "device"]
+        assert "fake-broken: fails the canary too: the process ended with SIGABRT" in found.out
+        assert "fake-lacks: this machine has no abacus" in found.out
+
+    def test_a_list_without_the_canary_starts_no_runtime(self, cli, monkeypatch):
         monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a process was started"))
-        assert cli("runtimes", "list").code == 0
+        assert cli("runtimes", "list", "--no-canary").code == 0
 
-    def test_an_installation_says_where_it_is(self, cli, monkeypatch, tmp_path):
-        monkeypatch.setattr("rnn_export.environments.install", lambda runtime: tmp_path / runtime.name)
-        found = cli("runtimes", "install", "onnxruntime-cuda")
-        assert (found.code, found.out) == (0, f"onnxruntime-cuda: {tmp_path}/onnxruntime-cuda\n")
-        assert "installing onnxruntime-gpu[cuda,cudnn]==" in found.err
+    def test_json_has_the_same_for_programs(self, cli, monkeypatch):
+        monkeypatch.setattr("rnn_export.inventory.RUNTIMES", [RUNTIMES.get("onnxruntime-cpu")])
+        (entry,) = json.loads(cli("runtimes", "list", "--format", "json").out)
+        assert list(entry) == [
+            *("name", "summary", "package", "device", "installed", "version", "state", "canary", "detail", "next")
+        ]
+        assert (entry["name"], entry["device"], entry["state"]) == ("onnxruntime-cpu", "CPU", "works")
+        assert (entry["installed"], entry["canary"]) == (True, "PASS")
 
-    def test_one_that_fails_ends_with_4(self, cli, monkeypatch, tmp_path):
+
+class TestInstalling:
+    @pytest.fixture
+    def asked(self, monkeypatch, tmp_path) -> list[str]:
+        """What was to be installed; tract fails."""
+        names: list[str] = []
+
+        def install(runtime):
+            names.append(runtime.name)
+            if runtime.name == "tract":
+                raise InstallationError("tract could not be installed: no space")
+            return tmp_path / runtime.name
+
+        monkeypatch.setattr("rnn_export.installation.install", install)
+        return names
+
+    def test_it_says_what_is_installed_how_far_it_is_and_where(self, cli, asked, tmp_path):
+        found = cli("runtimes", "install", "openvino", "onnxruntime@1.24.1")
+        assert found.code == 0
+        assert found.out == f"openvino: {tmp_path}/openvino\nonnxruntime@1.24.1: {tmp_path}/onnxruntime@1.24.1\n"
+        assert re.fullmatch(
+            r"1/2 openvino: openvino==\S+, numpy==\S+\n1/2 openvino: ready after \d+ s\n"
+            r"2/2 onnxruntime@1.24.1: onnxruntime==1.24.1\n2/2 onnxruntime@1.24.1: ready after \d+ s\n",
+            found.err,
+        )
+
+    def test_it_goes_on_after_a_failure_and_ends_with_4_and_what_failed(self, cli, asked):
+        found = cli("runtimes", "install", "tract", "iree")
+        assert (found.code, asked) == (4, ["tract", "iree"])
+        last = found.err.splitlines()[-1]
+        assert last == "rnn-export: error: 1 of 2 failed: tract could not be installed: no space. The others are ready"
+
+    def test_one_that_fails_alone_is_told_once(self, cli, asked):
+        found = cli("runtimes", "install", "tract")
+        assert (found.code, found.out) == (4, "")
+        assert found.err.count("no space") == 1
+
+    def test_all_are_those_apart_and_what_this_machine_has_no_device_for_is_left_out_in_words(
+        self, cli, asked, monkeypatch
+    ):
+        lack = "no CUDA driver on this machine (libcuda.so.1)"
+        monkeypatch.setattr(
+            "rnn_export.inventory.lacking_device", lambda runtime: lack if runtime.device == "CUDA" else ""
+        )
+        found = cli("runtimes", "install", "--all")
+        assert found.code == 4
+        assert asked == [runtime.name for runtime in RUNTIMES if runtime.own_environment and runtime.device == "CPU"]
+        assert f"onnxruntime-cuda: left out: {lack}; name it to install it all the same" in found.err
+
+    @pytest.mark.parametrize("arguments", [(), ("--all", "openvino")], ids=["nothing", "both"])
+    def test_names_or_all_but_not_neither_nor_both(self, cli, asked, arguments):
+        found = cli("runtimes", "install", *arguments)
+        assert (found.code, asked) == (2, [])
+        assert "Name runtimes, or give --all" in found.err
+
+    def test_an_unknown_name_is_said_before_anything_is_installed(self, cli, asked):
+        found = cli("runtimes", "install", "openvino", "opnvino")
+        assert (found.code, asked) == (2, [])
+        assert "Did you mean 'openvino'?" in found.err
+
+    def test_a_place_that_cannot_be_made_ends_with_4(self, cli, monkeypatch, tmp_path):
         (tmp_path / "file").touch()
         monkeypatch.setenv("RNN_EXPORT_CACHE", str(tmp_path / "file"))
         found = cli("runtimes", "install", "onnxruntime-cuda")
