@@ -81,7 +81,8 @@ def missing_kernels(form: str, dtype: str) -> list[str]:
     refusing: dict[str, list[str]] = {}
     for runtime in RUNTIMES:
         if (product, dtype) in runtime.lacks:
-            others = [other.name for other in FORMS if (other.product, dtype) not in runtime.lacks]
+            dynamic = [other for other in FORMS if other.length == "dynamic"]
+            others = [other.name for other in dynamic if (other.product, dtype) not in runtime.lacks]
             instead = f"form {' or '.join(others)} runs there" if others else "choose another --dtype for them"
             refusing.setdefault(instead, []).append(runtime.name)
     return [

@@ -31,8 +31,10 @@ import numpy as np
 
 inputs, expected = dict(np.load("inputs.npz")), dict(np.load("expected.npz"))
 {snippet}
-for name in expected:
-    print(name, "is", np.asarray(found[name]).ravel(), "and not", expected[name].ravel())
+np.set_printoptions(precision=17)
+for name, right in expected.items():
+    array = np.asarray(found[name])
+    print(name, "is", array.dtype, array.shape, array.ravel(), "and not", right.shape, right.ravel())
 '''
 TIMEOUT = 60.0  # seconds per request
 FEW_STEPS, FEW_ROWS = 8, 3  # shorter inputs are all tried; what fails only beyond keeps the length of its case

@@ -62,12 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _first_cells() -> Iterator[tuple[Mapping[str, Any], str]]:
     """The first cell of each runtime and code that a form of ours shows, of the runtimes that are here."""
-    seen = set()
-    for cell in map(json.loads, CELLS.read_text().splitlines()):
+    ranks, seen = {form.name: form.rank for form in FORMS}, set()
+    cells = [cell for cell in map(json.loads, CELLS.read_text().splitlines()) if cell["form"] != HAND]
+    for cell in sorted(cells, key=lambda cell: (cell["runtime"], ranks[cell["form"]])):
         runtime = RUNTIMES.get(cell["runtime"])
         for code in cell["codes"]:
             key = cell["runtime"], code
-            if code in NO_FAILURES or cell["form"] == HAND or key in seen or interpreter_of(runtime) is None:
+            if code in NO_FAILURES or key in seen or interpreter_of(runtime) is None:
                 continue
             seen.add(key)
             yield cell, code
@@ -87,7 +88,7 @@ def _case(cell: Mapping[str, Any], code: str, place: Path) -> str:
         except UsageError as error:
             return f"{title}Form `{form.name}`, {cell['network']}: {error.args[0].replace(str(source.path), 'it')}."
     printed = _printed(name, folder)
-    return f"{title}{_said(form.name, found)}\n\n```text\n{printed}\n```"
+    return f"{title}Found on *{cell['network']}*. {_said(form.name, found)}\n\n```text\n{printed}\n```"
 
 
 def _said(form: str, found: Reproduction) -> str:
@@ -97,8 +98,10 @@ def _said(form: str, found: Reproduction) -> str:
 
 def _printed(name: str, folder: Path) -> str:
     runtime = RUNTIMES.get(name)
-    packages = {**os.environ, **runtime.environ, "NODE_PATH": str(environment_of(runtime) / "node_modules")}
-    line = [str(interpreter_of(runtime)), "-I", "reproduce.py"]
+    python, environment = str(interpreter_of(runtime)), environment_of(runtime)
+    # What the runtime brings beside Python: packages of npm, a compiler
+    places = {"NODE_PATH": f"{environment}/node_modules", "PATH": f"{environment}/bin:{os.environ['PATH']}"}
+    line, packages = [python, "-I", "reproduce.py"], {**os.environ, **runtime.environ, **places}
     done = subprocess.run(line, cwd=folder, env=packages, capture_output=True, text=True, timeout=PATIENCE)
     ended = "" if done.returncode >= 0 else f"ended by signal {-done.returncode}"
     return (done.stdout.strip() or ended or done.stderr.strip().splitlines()[-1]).replace(str(folder), ".")[:LONGEST]

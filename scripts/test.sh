@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/_setup.sh
-set_up "[test,lint,train,report]"
+set_up "[test,lint,train,report,cluster]"
 select="not slow"
 if [ "${1:-}" = "--slow" ]; then
     select=""

@@ -23,7 +23,9 @@ from tests.runtimes.test_runtimes import why_absent
 
 def errors_in(printed: str) -> dict[str, float]:
     """The largest difference of each array that the script printed, found and expected."""
-    arrays = re.findall(r"^(\w+) is \[(.*?)\] and not \[(.*?)\]$", printed, re.MULTILINE | re.DOTALL)
+    arrays = re.findall(
+        r"^(\w+) is \w+ \(.*?\) \[(.*?)\] and not \(.*?\) \[(.*?)\]$", printed, re.MULTILINE | re.DOTALL
+    )
     numbers = {name: [np.array(text.split(), float) for text in pair] for name, *pair in arrays}
     return {name: float(np.abs(found - expected).max()) for name, (found, expected) in numbers.items()}
 
@@ -108,7 +110,7 @@ def test_a_single_step_is_the_one_that_is_wrong(tmp_path):
     assert found.row.step is not None
     script = [str(interpreter_of(runtime)), "-I", "reproduce.py"]
     done = subprocess.run(script, cwd=tmp_path / "bug", capture_output=True, text=True, check=True)
-    said = re.fullmatch(r"h_n is \[(.*)\] and not \[(.*)\]", done.stdout.strip())
+    said = re.fullmatch(r"h_n is float32 \(1, 1, 1\) \[(.*)\] and not \(1, 1, 1\) \[(.*)\]", done.stdout.strip())
     assert said is not None, done.stdout
     assert said[1].split() != said[2].split()
 

@@ -66,7 +66,8 @@ class Runtime:
         environ: variables that the child process gets.
         lacks: (operator, type) without a kernel in it: it refuses files with them.
         limit_address_space: False where address space says nothing about memory, as under CUDA.
-        snippet: lines of Python that make ``found`` (name -> array) from model.onnx and ``inputs``, for `reproduce`.
+        snippet: lines of Python that make ``found`` (name -> array) from model.onnx, ``inputs`` and the names in
+            ``expected``, for `reproduce`.
         slow_to_compile: it compiles anew for every shape of the inputs, in a second or so: a verification runs at two.
         by_default: False where it runs only when it is named: what is known to differ, or takes minutes.
     """

@@ -21,6 +21,7 @@ NodeImporter.define_function(info.main_graph, module).import_all()
 binary = compile_str(str(module), target_backends=["llvm-cpu"], input_type="onnx", extra_args=FLAGS)
 function = load_vm_flatbuffer(binary, driver="local-sync")[model.graph.name]
 answers = function(*(inputs[value.name] for value in model.graph.input))
+answers = answers if isinstance(answers, tuple) else (answers,)
 found = {name: answer.to_host() for name, answer in zip(names, answers)}"""
 
 

@@ -12,6 +12,7 @@ machine = tvm.relax.VirtualMachine(tvm.compile(from_onnx(model), target="llvm"),
 machine.set_input("main", *(tvm.runtime.tensor(inputs[value.name]) for value in model.graph.input))
 machine.invoke_stateful("main")
 answers = machine.get_outputs("main")
+answers = [answers] if len(expected) == 1 else answers
 found = {output.name: answer.numpy() for output, answer in zip(model.graph.output, answers)}"""
 
 
