@@ -26,7 +26,7 @@ NETWORKS = (
 )
 FORMS = ("scan", "rnn", "module")
 CPU = ("torch", "onnxruntime-cpu")
-CUDA = ("torch-cuda", "onnxruntime-cuda", "onnxruntime-cuda-tf32")
+CUDA = ("torch-cuda", "onnxruntime-cuda", "onnxruntime-cuda-tf32", "onnxruntime-tensorrt", "tensorrt")
 HEAD = "| network | form | runtime | version | passed | residual | precision | x torch | verdict |"
 
 
