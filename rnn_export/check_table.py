@@ -7,7 +7,7 @@ from rnn_export.checks import Check, Outcome, missing, present
 from rnn_export.configuration import Configuration
 from rnn_export.known_failures import news_of, unexplained
 from rnn_export.result import Result
-from rnn_export.summary import by_runtime, findings_of, verdict_of
+from rnn_export.summary import by_runtime, findings_of, printable, verdict_of
 from rnn_export.table import HEADINGS, MOST_FINDINGS, NUMBERS, cells, shortened
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def print_plan(configuration: Configuration, console: "Console") -> None:
         source = str(network.source)
         there = isinstance(network.source, str) or network.source.exists()
         said = Text(source) if there else Text(f"{source} is missing", style="bold red")
+        said.plain = printable(said.plain)
         table.add_row(network.name, said, ", ".join(network.forms), ", ".join(network.runtimes))
     console.print(table)
     for name, version in present(configuration).items():
@@ -48,7 +49,7 @@ def print_outcome(outcome: Outcome, console: "Console") -> None:
         _print_network(checks, console)
     _print_overview(outcome.checks, console)
     for one, why in outcome.stale:
-        said = f" {one.place}: {one}: {why} ({one.reason}): remove it, or mend it"
+        said = printable(f" {one.place}: {one}: {why} ({one.reason}): remove it, or mend it")
         console.print(Text.assemble(("STALE", "bold red"), said))
     console.print(Text(_last_line(outcome), style="bold green" if outcome.exit_code == 0 else "bold red"))
 
@@ -57,7 +58,7 @@ def _print_network(checks: Sequence[Check], console: "Console") -> None:
     from rich.text import Text
 
     reports = [check.report for check in checks if check.report is not None]
-    console.print(Text(f"{checks[0].network.name}   {reports[0].network if reports else ''}".rstrip()))
+    console.print(Text(printable(f"{checks[0].network.name}   {reports[0].network if reports else ''}".rstrip())))
     table = _table("form", *HEADINGS)
     for check in checks:
         if check.report is not None:
@@ -67,7 +68,7 @@ def _print_network(checks: Sequence[Check], console: "Console") -> None:
         console.print(table)
     lines = [line for check in checks for line in _lines(check)]
     for line in lines[:MOST_FINDINGS]:
-        console.print(Text(line))
+        console.print(Text(printable(line)))
     if len(lines) > MOST_FINDINGS:
         console.print(f"... and {len(lines) - MOST_FINDINGS} more: --format json has them all")
     console.print()

@@ -44,6 +44,8 @@ def choose_form(
     """
     if not runtimes:
         raise UsageError("a form is chosen for runtimes", "Name them: --for onnxruntime-cpu")
+    if idle := [name for name in runtimes if RUNTIMES.get(name).reads != "model.onnx"]:
+        raise UsageError(f"{idle[0]} runs the weights and never the file", "Name what the file is for")
     for runtime in map(RUNTIMES.get, runtimes):
         if interpreter_of(runtime) is None:
             raise InstallationError(f"{runtime.name} is not installed", f"Run: {how_to_install(runtime)}")
@@ -55,7 +57,13 @@ def choose_form(
         reasons.append(f"form {form.name}: " + (problem or f"right on {', '.join(runtimes)}{what}"))
         if not problem:
             return Choice(form.name, tuple(reasons), own_steps)
-    raise UsageError(f"no form is right on {', '.join(runtimes)}: {'; '.join(reasons)}", "Export one file for each")
+    raise UsageError(f"no form is right on {', '.join(runtimes)}: {'; '.join(reasons)}", _next_step(runtimes, steps))
+
+
+def _next_step(runtimes: tuple[str, ...], steps: int | None) -> str:
+    if steps is None:
+        return "A fixed length is tried too with --steps N"
+    return "Export one file for each" if len(runtimes) > 1 else "docs/compatibility.md has what runs where"
 
 
 def _problem(
@@ -67,7 +75,7 @@ def _problem(
             trial = Path(scratch) / "trial"
             artifact = export(checkpoint, trial, form=form, opset=opset, lengths=lengths, steps=steps)
         except RnnExportError as error:
-            return str(error)
+            return f"not drawn: {error.args[0]}"
         report = verify(artifact.path, runtimes=runtimes)
     if report.exit_code == 0:
         return ""

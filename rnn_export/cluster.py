@@ -134,7 +134,8 @@ def _nodes(ray: ModuleType, runtimes: list[str]) -> dict[str, _Node]:
     here = version("rnn-export")
     alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     ask = ray.remote(max_retries=0)(_what_is_here)
-    asked = {node["NodeID"]: ask.options(**_on(ray, node["NodeID"])).remote(runtimes) for node in alive}
+    # Asking takes no processor: a machine that is busy with others' work answers too.
+    asked = {node["NodeID"]: ask.options(**_on(ray, node["NodeID"]), num_cpus=0).remote(runtimes) for node in alive}
     nodes = {}
     for node in alive:
         name, resources = node["NodeID"], node["Resources"]
@@ -161,7 +162,7 @@ def _what_is_here(runtimes: list[str]) -> tuple[str, frozenset[str]]:
 
 def _on(ray: ModuleType, node: str) -> dict[str, Any]:
     strategies = ray.util.scheduling_strategies
-    return {"scheduling_strategy": strategies.NodeAffinitySchedulingStrategy(node_id=node, soft=False), "num_cpus": 1}
+    return {"scheduling_strategy": strategies.NodeAffinitySchedulingStrategy(node_id=node, soft=False)}
 
 
 def _chunks(cells: Sequence[Cell], slots: int) -> Iterator[_Chunk]:
@@ -210,7 +211,7 @@ def _without_subject(cell: Cell) -> tuple[str, float, dict[str, float]]:
 def _submit(ray: ModuleType, node: _Node, runtime: str, work: Sequence[Any]) -> Any:
     gpus = 1 if RUNTIMES.get(runtime).device != "CPU" and node.gpus >= 1 else 0
     task = ray.remote(max_retries=0)(_run_chunk)  # a try is counted here: another machine may have to take it
-    return task.options(**_on(ray, node.name), num_gpus=gpus).remote(work)
+    return task.options(**_on(ray, node.name), num_cpus=1, num_gpus=gpus).remote(work)
 
 
 def _run_chunk(work: Sequence[Any]) -> list[Verified]:

@@ -64,7 +64,7 @@ def find_configuration(folder: Path) -> Path:
     if (folder / FILE).is_file():
         return folder / FILE
     project = folder / PYPROJECT
-    if project.is_file() and SECTION in read_toml(project).get("tool", {}):
+    if project.is_file() and SECTION in _tools(project, read_toml(project)):
         return project
     raise UsageError(f"there is no {FILE} here, and no [tool.{SECTION}] in {PYPROJECT}", f"Write one: {SEE}")
 
@@ -79,7 +79,7 @@ def read_configuration(file: Path) -> Configuration:
     section = ""
     if file.name == PYPROJECT:
         section = f"tool.{SECTION}."
-        data = data.get("tool", {}).get(SECTION, {})
+        data = _tools(file, data).get(SECTION, {})
         if not isinstance(data, dict):
             raise UsageError(f"{file}: tool.{SECTION} is no table", SEE)
     top = Table(file, section.rstrip("."), 0, data)
@@ -94,6 +94,13 @@ def read_configuration(file: Path) -> Configuration:
         if sum(network.name == name for network in networks) > 1:
             raise UsageError(f"{file}: two networks are called {name!r}", 'Say name = "..." in one of them')
     return Configuration(file, tuple(networks), tuple(known), timeout or TIMEOUT, bool(strict))
+
+
+def _tools(file: Path, data: dict[str, Any]) -> dict[str, Any]:
+    tools = data.get("tool", {})
+    if not isinstance(tools, dict):
+        raise UsageError(f"{file}: tool is no table", SEE)
+    return tools
 
 
 def _network(table: Table, runtimes: tuple[str, ...]) -> Network:
@@ -142,6 +149,8 @@ def _known_failure(table: Table, networks: list[Network]) -> KnownFailure:
         table.text("network", [network.name for network in networks]),
         table.text("form", {form for network in networks for form in network.forms}),
     )
+    if known.code == "absent":
+        raise table.error("code", "an absent runtime is no failure of it", "Install it, or leave it out of runtimes")
     if known.case is None and known.code is None:
         raise table.error("", "says neither case nor code", 'Say which: code = "padding" or case = "T=0 B=3"')
     table.close()

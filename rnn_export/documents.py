@@ -77,7 +77,7 @@ def _value(hint: Any, data: Any, where: str) -> Any:
             return from_document(hint, data, where)
         if issubclass(hint, Enum) and data in [item.value for item in hint]:
             return hint(data)
-        if hint is float and type(data) is int:
+        if hint is float and type(data) is int and abs(data) <= sys.float_info.max:
             return float(data)
         if type(data) is hint:  # True is no number
             return data

@@ -24,6 +24,7 @@ from rnn_export.weights import Head, Weights
 
 _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 LARGEST_FIXED = 2**24  # numbers: 64 MiB in float32, in each of the cases
+PRODUCER = "rnn-export"  # only in our own file does the name of a value say what it is
 RECURRENT = ("RNN", "Scan", "Loop")
 
 
@@ -242,7 +243,12 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
         for node, (layer, direction) in zip(order, spec.cells(), strict=True):
             flipped = direction == 1 and not runs_in_reverse(node)
             shown.append(LayerOutput(node.output[-1], layer, direction, flipped))
-    elif not rnns and not scans and values >= {f"states{suffix(*cell)}" for cell in spec.cells()}:
+    elif (
+        model.producer_name == PRODUCER
+        and not rnns
+        and not scans
+        and values >= {f"states{suffix(*cell)}" for cell in spec.cells()}
+    ):
         shown = [LayerOutput(f"states{suffix(*cell)}", *cell) for cell in spec.cells()]
     if not shown or any(not value.name for value in shown):
         return None

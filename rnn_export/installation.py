@@ -1,5 +1,6 @@
 """Making the environments of runtimes: beside their place, and renamed when they are whole."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -31,12 +32,32 @@ def install(runtime: Runtime) -> Path:
     if not runtime.own_environment:
         raise UsageError(f"{runtime.name} lives beside rnn-export", f"Run: {how_to_install(runtime)}")
     final = environment_of(runtime)
-    _sweep(final.parent)
-    if examine(runtime).whole:
-        return final
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with final.parent.with_suffix(".lock").open("w") as lock:
+            # Another process that installs is waited for: it may make what is asked for here.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _sweep(final.parent)
+            if not examine(runtime).whole:
+                _make(runtime, final)
+    except (OSError, subprocess.CalledProcessError) as error:
+        failed = "pip or npm failed" if isinstance(error, subprocess.CalledProcessError) else error
+        raise InstallationError(
+            f"{runtime.name} could not be installed: {failed}",
+            "What was printed above says why; run the command again when it is mended",
+        ) from None
+    return final
+
+
+def _make(runtime: Runtime, final: Path) -> None:
+    """Beside its place, and renamed when it is whole.
+
+    Raises:
+        OSError: it cannot be written.
+        subprocess.CalledProcessError: pip or npm failed.
+    """
     partial = final.with_name(f"{final.name}.partial-{os.getpid()}")
     try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
         venv.create(partial, with_pip=True)
         python = str(partial / "bin" / "python")
         _run_quietly([python, "-m", "pip", *PIP_OPTIONS, "install", *runtime.requires])
@@ -45,14 +66,8 @@ def install(runtime: Runtime) -> Path:
             _run_quietly([python, "-c", npm, "install", *NPM_OPTIONS, "--prefix", str(partial), *runtime.npm])
         shutil.rmtree(final, ignore_errors=True)  # one that is broken
         partial.rename(final)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise InstallationError(
-            f"{runtime.name} could not be installed: {error}",
-            "What was printed above says why; run the command again when it is mended",
-        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return final
 
 
 def _run_quietly(line: list[str]) -> None:

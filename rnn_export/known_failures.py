@@ -33,8 +33,8 @@ class KnownFailure:
         return self.network in (None, network) and self.form in (None, form)
 
     def explains(self, row: Result) -> bool:
-        """Whether the row is this failure."""
-        own = row.runtime == self.runtime and not row.passed
+        """Whether the row is this failure; that nothing ran is none."""
+        own = row.runtime == self.runtime and not row.passed and row.status is not Status.ABSENT
         return own and self.case in (None, row.case) and self.code in (None, row.code)
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +12,9 @@ from contextlib import contextmanager
 from rnn_export.cells import Cell, lost, run_cell, run_here
 from rnn_export.verification import Progress, Verified
 from rnn_export.worker import die_with_parent
+
+TERMINATED = 143
+TIME_TO_END = 3.0  # seconds for a worker to remove its temporary folders
 
 
 def run_in_processes(cells: Sequence[Cell], progress: Progress | None = None, *, jobs: int) -> list[Verified]:
@@ -60,14 +64,18 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
+        workers = set(multiprocessing.active_children()) - before
+        for process in workers:
             process.terminate()
+        for process in workers:
+            process.join(TIME_TO_END)  # when this process ends, they are killed
         raise
     pool.shutdown()
 
 
 def _initialise(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal; the parent answers it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that temporary folders are removed
     die_with_parent()
     if os.getppid() != parent:  # it died before that was asked for
         os._exit(1)

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from rnn_export.artifact import Artifact
 from rnn_export.cases import Case, Check
-from rnn_export.errors import UsageError
+from rnn_export.element_types import BFLOAT16
+from rnn_export.environments import how_to_install, interpreter_of
+from rnn_export.errors import InstallationError, UsageError
+from rnn_export.findings import explain
 from rnn_export.folder import replace_folder
 from rnn_export.oracle import run_oracle
 from rnn_export.pipeline import export, verify
@@ -67,12 +70,19 @@ def reproduce(artifact: str | Path, runtime: str, output: str | Path, *, code: s
         code: of the finding, where there are several, or of a documented difference; the gravest if not said.
 
     Raises:
-        UsageError: the artifact does not fail there, or the runtime has no script.
+        UsageError: the artifact does not fail there, the code is unknown, or the runtime or type has no script.
+        InstallationError: the runtime is not installed here.
     """
     chosen = RUNTIMES.get(runtime)
     if not chosen.snippet:
         raise UsageError(f"there is no script for {runtime}", "Its adapter would have to give one")
+    if interpreter_of(chosen) is None:
+        raise InstallationError(f"{runtime} is not installed", f"Run: {how_to_install(chosen)}")
+    if code is not None:
+        explain(code)  # or says which there are
     source = Artifact.load(Path(artifact))
+    if source.manifest["dtype"] == BFLOAT16:
+        raise UsageError("numpy has no bfloat16, which the script would read", "Export the network in another --dtype")
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         trials = _Trials(chosen, Path(scratch))
         smallest, tried = source, 1

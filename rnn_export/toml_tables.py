@@ -31,6 +31,8 @@ class Table:
         value = self._get(key, str, "a string")
         if value is None and needed:
             raise self.error("", f"lacks {key}", f"Say {key} = ...: {SEE}")
+        if value is not None and not value.strip():
+            raise self.error(key, f"{key} is empty", "Leave it out, or say it" if not needed else "Say it")
         if value is not None and allowed is not None and value not in (choices := sorted(allowed)):
             raise self.error(key, f"{key} is {value!r}", _which(value, choices))
         return value

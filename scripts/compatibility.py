@@ -10,6 +10,7 @@ Runtimes are installed by ``rnn-export runtimes install --all``, and those with 
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from compat.networks import NETWORKS, Entry, entries, weights_of
-from compat.page import page
+from compat.page import LONGEST, page
 
 from rnn_export.cells import Cell, Engine, available_processors
 from rnn_export.environments import installed_version, interpreter_of
@@ -27,6 +28,7 @@ from rnn_export.processes import run_in_processes
 from rnn_export.result import Result, Status
 from rnn_export.runtimes import RUNTIMES as REGISTERED
 from rnn_export.subject import Subject, subject_of_artifact, subject_of_model
+from rnn_export.text_file import check_place, write_text
 
 RUNTIMES = (  # those that read the file, and need no GPU
     *("onnxruntime-cpu", "onnxruntime@1.24.1", "onnxruntime-node", "onnxruntime-web", "onnxruntime-openvino"),
@@ -52,14 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = [name for name in RUNTIMES if interpreter_of(REGISTERED.get(name)) is not None]
     for name in sorted(set(RUNTIMES) - set(names)):
         print(f"{name} is not installed and is left out: rnn-export runtimes install {name}", file=sys.stderr)
+    if options.output is not None:
+        check_place(options.output)  # it is written after a quarter of an hour
     started = time.monotonic()
     cells = all_cells(names, _engine(options.jobs, options.ray))
     seconds = time.monotonic() - started
     print(f"{len(cells)} cells in {seconds:.0f} s", file=sys.stderr)
     if options.check is not None:
         return check(cells, options.check)
-    options.output.write_text(page(cells, seconds, options.jobs))
-    options.output.with_suffix(".jsonl").write_text("".join(json.dumps(cell) + "\n" for cell in cells))
+    where = "a Ray cluster" if options.ray is not None else f"{options.jobs} processors"
+    write_text(options.output.with_suffix(".jsonl"), "".join(json.dumps(cell) + "\n" for cell in cells))
+    write_text(options.output, page(cells, seconds, where))
     return 0
 
 
@@ -114,17 +119,31 @@ def _cell(line: Entry, name: str, rows: Sequence[Result]) -> dict[str, Any]:
         "version": next((row.version for row in rows if row.version), installed_version(REGISTERED.get(name))),
         "status": status.value,
         "codes": sorted({row.code for row in rows if row.code}),
-        "first": f"{worst[0].case}: {worst[0].detail}".removeprefix(": ") if worst else "",
+        "first": _of_no_machine(f"{worst[0].case}: {worst[0].detail}".removeprefix(": ")) if worst else "",
     }
+
+
+def _of_no_machine(text: str) -> str:
+    """The message without this machine's folders, and without what differs from run to run behind it."""
+    text = text.partition("Stack backtrace:")[0]
+    return re.sub(r"(?<![\w.])/(?:[\w.@+-]+/)+", "", text)[:LONGEST]
 
 
 def check(cells: Sequence[Mapping[str, Any]], written: Path) -> int:
     """1 where a cell of an installed runtime, in the version of the page, has another status or other codes."""
     lines = written.with_suffix(".jsonl").read_text().splitlines()
     known = {_key(cell): cell for cell in map(json.loads, lines)}
-    changed = 0
+    others, mine = {cell["runtime"] for cell in known.values()}, {_key(cell) for cell in cells}
+    versions = {(cell["runtime"], cell["version"]) for cell in cells}
+    others -= {name for name, version in versions if any(_key_version(key) == (name, version) for key in known)}
+    gone = [cell for key, cell in known.items() if _key_version(key) in versions and key not in mine]
+    changed = len(gone)
+    for cell in gone:
+        print(f"gone: {_said(cell)}")
     for cell in cells:
         before = known.get(_key(cell))
+        if before is None and cell["runtime"] in others:
+            continue  # the page is about another version of it
         if before is None:
             print(f"new: {_said(cell)}")
         elif (before["status"], before["codes"]) != (cell["status"], cell["codes"]):
@@ -138,6 +157,10 @@ def check(cells: Sequence[Mapping[str, Any]], written: Path) -> int:
 
 def _key(cell: Mapping[str, Any]) -> tuple[str, ...]:
     return cell["form"], cell["network"], cell["runtime"], cell["version"]
+
+
+def _key_version(key: tuple[str, ...]) -> tuple[str, str]:
+    return key[2], key[3]
 
 
 def _said(cell: Mapping[str, Any]) -> str:

@@ -102,9 +102,13 @@ def _printed(name: str, folder: Path) -> str:
     # What the runtime brings beside Python: packages of npm, a compiler
     places = {"NODE_PATH": f"{environment}/node_modules", "PATH": f"{environment}/bin:{os.environ['PATH']}"}
     line, packages = [python, "-I", "reproduce.py"], {**os.environ, **runtime.environ, **places}
-    done = subprocess.run(line, cwd=folder, env=packages, capture_output=True, text=True, timeout=PATIENCE)
+    try:
+        done = subprocess.run(line, cwd=folder, env=packages, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return f"no end after {PATIENCE:.0f} s"
     ended = "" if done.returncode >= 0 else f"ended by signal {-done.returncode}"
-    return (done.stdout.strip() or ended or done.stderr.strip().splitlines()[-1]).replace(str(folder), ".")[:LONGEST]
+    said = done.stdout.strip() or ended or done.stderr.strip().rpartition("\n")[2]
+    return said.replace(str(folder), ".")[:LONGEST]
 
 
 if __name__ == "__main__":

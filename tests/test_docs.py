@@ -54,6 +54,13 @@ def test_the_whole_model_of_the_readme_is_exported_and_verified(tmp_path: Path) 
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_no_page_tells_a_folder_of_the_machine_it_was_made_on() -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.jsonl")]
+    assert len(pages) > 10
+    for page in pages:
+        assert not re.search(r"/(root|home|tmp|work)/", page.read_text()), page.name
+
+
 def test_generated_pages_are_fresh_and_links_lead_somewhere() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "make_docs.py", "--check"], capture_output=True, text=True

@@ -43,7 +43,7 @@ class TestExitCode:
             ((RIGHT, CRASHED), [KnownFailure("here", "a", "", case="T=9")], 0),
             ((RIGHT, CRASHED), [KnownFailure("here", "a", "", case="T=9", code="timeout")], 4),
             ((ABSENT,), [PADDING], 4),
-            ((ABSENT,), [KnownFailure("here", "a", "", code="absent")], 0),
+            ((ABSENT,), [KnownFailure("here", "a", "", code="absent")], 4),
         ],
     )
     def test_it_is_that_of_the_rows_that_are_not_known(self, rows, known, code):

@@ -86,7 +86,10 @@ def test_an_interrupted_verification_leaves_no_process_behind(signum, tmp_path):
     artifact = export("rnn:3,4", tmp_path / "net")
     line = [sys.executable, "-m", "rnn_export", "verify", str(artifact.path), "--jobs", "2"]
     line += [word for name in ("onnx-reference", "onnxruntime-cpu", "torch") for word in ("--runtime", name)]
-    running = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    running = subprocess.Popen(line, env={**os.environ, "TMPDIR": str(scratch)}, **quiet)
     try:
         deadline = time.monotonic() + PATIENCE
         while len(below := descendants(running.pid)) < 4:  # two workers, a child of one, and what watches them
@@ -99,6 +102,7 @@ def test_an_interrupted_verification_leaves_no_process_behind(signum, tmp_path):
         while any(is_running(pid) for pid in below):
             assert time.monotonic() < deadline, [pid for pid in below if is_running(pid)]
             time.sleep(0.05)
+        assert signum is signal.SIGKILL or list(scratch.iterdir()) == []
     finally:
         running.kill()
         running.wait()

@@ -114,7 +114,9 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"rnn-export: error: {message}", err=True)
+    # what a foreign file calls its tensors must not steer the terminal
+    said = "".join(character if character.isprintable() or character == "\n" else "?" for character in message)
+    click.echo(f"rnn-export: error: {said}", err=True)
     sys.exit(code)
 
 

@@ -95,7 +95,8 @@ def command(
     sizes = {file.name: file.stat().st_size for file in sorted(artifact.path.glob("model.onnx*"))}
     listed = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
     click.echo(f"{output}: {artifact.spec}, {kind}, form {form}, opset {opset}, {listed}")
-    say(f"next: rnn-export verify {output} --runtime onnxruntime-cpu")
+    runtimes = targets or ("onnxruntime-cpu",)
+    say(f"next: rnn-export verify {output} {' '.join(f'--runtime {name}' for name in runtimes)}")
     return 0
 
 

@@ -23,8 +23,10 @@ def command(artifact: Path, runtime: str, code: str | None, output: Path) -> Non
       rnn-export reproduce my-rnn --runtime tract -o bug
       rnn-export reproduce my-rnn --runtime onnxruntime-cpu --code nan-swallowed -o bug
     """
+    from rnn_export.environments import interpreter_of
     from rnn_export.reproduction import reproduce
+    from rnn_export.runtimes import RUNTIMES
 
     found = reproduce(artifact, runtime, output, code=code)
     click.echo(f"{output}: {found.spec}, {found.row.case or 'loading'}, {found.row.status.value} [{found.row.code}]")
-    say(f"{found.tried} networks were tried; next: python reproduce.py in that folder, with {runtime} installed")
+    say(f"{found.tried} networks were tried; next: cd {output} && {interpreter_of(RUNTIMES.get(runtime))} reproduce.py")

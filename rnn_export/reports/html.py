@@ -129,7 +129,7 @@ def _plots(report: Report, record: Record, index: int, markup: Any) -> Iterator[
         words = f"{_largest(series, series.residual)}; up to {series.threshold:g} a step is the recurrence's"
         words += f"; the first wrong step is {first_wrong}" if first_wrong is not None else ""
         yield "step residual", words, markup(residual_plot(series, first_wrong, f"residual {index}"))
-    if series.error is not None:
+    if series.error is not None and min(series.error) < BEYOND:  # of nothing but infinity there is no curve
         yield "error against float64", _largest(series, series.error), markup(error_plot(series, f"error {index}"))
 
 

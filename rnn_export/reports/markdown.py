@@ -59,6 +59,7 @@ def plain(text: str) -> str:
     """The text as Markdown that says just that: no link, no image, no tag, no cell border."""
     # at the start of a line more would have a meaning; nothing of a report stands there
     escaped = re.sub(r"([\\`*_\[\]|~])", r"\\\1", printable(text))
-    for character, entity in {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//"}.items():
+    for character, entity in {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "@": "&#64;"}.items():
         escaped = escaped.replace(character, entity)
-    return escaped
+    # GitHub makes links of an address without a scheme, and of an issue's number
+    return re.sub(r"(?<!&)#(?=\d)", "&#35;", re.sub(r"(?i)\bwww\.", "www&#46;", escaped))

@@ -19,6 +19,7 @@ found = dict(zip(names, [answer.to_numpy() for answer in answers]))"""
     requires=("tract==0.23.9", "onnx==1.23.2", "numpy==2.4.6"),
     own_environment=True,
     summary="tract, the ONNX engine in Rust",
+    environ={"RUST_BACKTRACE": "0"},  # a message, and not the addresses behind it
     snippet=SNIPPET,
 )
 def prepare(folder: Path) -> Run:

@@ -15,7 +15,7 @@ PAGE = """# Compatibility
 
 Made by `python scripts/compatibility.py -o docs/compatibility.md`: every cell is a network of 8 hidden units with
 random weights, exported in that form and verified with all default cases. Nothing here is written by hand;
-`compatibility.jsonl` has the cells for programs. It took {minutes:.0f} minutes on {jobs} processors.
+`compatibility.jsonl` has the cells for programs. It took {minutes:.0f} minutes on {where}.
 
 - **right**: every step of every case is the recurrence's; beside it the codes of documented differences, if any.
 - **wrong**: it answered, and the verdict rejects the answer. No error was raised.
@@ -40,13 +40,13 @@ The first case of each kind, as the verdict puts it.
 Cell = Mapping[str, Any]
 
 
-def page(cells: Sequence[Cell], seconds: float, jobs: int) -> str:
+def page(cells: Sequence[Cell], seconds: float, where: str) -> str:
     """Markdown, from the cells in the order of their lines."""
     forms = list(dict.fromkeys(cell["form"] for cell in cells))
     details = [_details(form, [cell for cell in cells if cell["form"] == form]) for form in forms]
     return PAGE.format(
         minutes=seconds / 60,
-        jobs=jobs,
+        where=where,
         steps=STEPS,
         summary=_summary(cells, forms),
         details="\n\n".join(details),
