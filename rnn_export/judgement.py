@@ -53,8 +53,9 @@ class Judgement:
     judged: int = 0
     diverges: bool = False  # a documented difference of a runtime, no mismatch
     element: "Element | None" = None
-    residuals: NDArray[np.float64] | None = None  # (T,), the largest of each step over all layers; without h_n's
-    errors: NDArray[np.float64] | None = None  # (T,), the largest of each step's output against float64
+    # (T,), the largest of each step: over all layers without h_n, and of the output against float64
+    residuals: NDArray[np.float64] | None = field(default=None, compare=False)  # an array is not equal in one bit
+    errors: NDArray[np.float64] | None = field(default=None, compare=False)
 
 
 class Element(NamedTuple):

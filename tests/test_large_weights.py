@@ -246,7 +246,7 @@ class TestParts:
         assert weight_tensors(model) == {}
         shown = weight_tensors(model, artifact)
         assert all(shown[name].tobytes() == np.asarray(array).tobytes() for name, array in expected.items())
-        assert recognise_weights(model, found.weights(), artifact) == "module"  # it draws the same matrices
+        assert recognise_weights(model, found.weights(), artifact) == "cell"  # the first that draws the same matrices
 
     def test_large_weights_that_nobody_can_change_are_kept_and_others_copied(self, monkeypatch):
         monkeypatch.setattr(weights, "BLOCK", 100)

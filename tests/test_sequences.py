@@ -84,6 +84,8 @@ def test_the_oracle_and_the_verdict_do_not_depend_on_the_stretches(spec, lengths
     np.testing.assert_allclose(pieces.h_n, whole.h_n, rtol=0, atol=1e-14)
     found = judge(weights, x, h_0, answers, whole, lengths=lengths)
     assert found == expected
+    for name in ("residuals", "errors"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
 def test_what_is_wrong_in_a_late_stretch_is_found(tiny_stretches):
