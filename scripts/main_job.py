@@ -53,7 +53,7 @@ def accuracies(name: str, artifact: Artifact) -> Iterator[tuple[str, str]]:
         "input": sequences(images, spec.input_size),
         "h_0": np.zeros((1, len(images), spec.hidden_size), np.float32),
     }
-    for runtime in RUNTIMES:
+    for runtime in (runtime for runtime in RUNTIMES if runtime.by_default):
         try:
             h_n = execute(runtime, artifact.path, inputs)["h_n"]
         except Failure as failure:

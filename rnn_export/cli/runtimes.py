@@ -44,11 +44,12 @@ def _print(entries: "list[Entry]") -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("runtime", "version", "what it is", "state", "next"):
+    for heading in ("runtime", "version", "device", "what it is", "state", "next"):
         table.add_column(heading, no_wrap=heading != "what it is")
     for entry in entries:
         following = "" if entry.state in ("works", "installed") else entry.next  # theirs is the last line
-        table.add_row(entry.runtime.name, entry.version, entry.runtime.summary, entry.state, Text(following))
+        row = (entry.runtime.name, entry.version, entry.runtime.device, entry.runtime.summary, entry.state)
+        table.add_row(*row, Text(following))
     console().print(table)
     for entry in entries:
         if entry.detail:

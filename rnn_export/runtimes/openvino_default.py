@@ -10,7 +10,7 @@ from rnn_export.runtimes._openvino import REQUIRES, SNIPPET, compiled_run
     "openvino-default",
     requires=REQUIRES,
     own_environment=True,
-    summary="OpenVINO, CPU, in the precision that it picks; when named",
+    summary="OpenVINO in the precision that it picks; when named",
     snippet=SNIPPET.replace("HINTS", "{}"),
     by_default=False,  # on a CPU that has bfloat16 it never is float32
 )

@@ -11,7 +11,7 @@ from rnn_export.runtimes._torch import loop_run, read_weights
 @runtime(
     "torch-compile",
     requires=("torch", "safetensors"),
-    summary="a loop over the weights by torch.compile, CPU; when named",
+    summary="a loop over the weights by torch.compile; when named",
     reads="weights.safetensors",
     environ={"TORCHINDUCTOR_COMPILE_THREADS": "1"},  # no pool of processes beside the child
     slow_to_compile=True,
