@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rnn_export.report import Report
 
 LEVELS = ("error", "warning", "note")
-_SEVERITY = [  # least first: what a reader should see first, and what a runtime's row says
+SEVERITY = [  # least first: what a reader should see first, and what a runtime's row says
     Status.ABSENT,
     Status.PASS,
     Status.DIVERGENCE,
@@ -67,7 +67,7 @@ def verdict_of(rows: Sequence[Result]) -> Status:
     statuses = {row.status for row in rows}
     if statuses <= {Status.PASS, Status.DIVERGENCE} and Status.PASS in statuses:
         return Status.PASS
-    return max(statuses, key=_SEVERITY.index)
+    return max(statuses, key=SEVERITY.index)
 
 
 def findings_of(results: Sequence[Result]) -> list[Grouped]:
@@ -78,7 +78,7 @@ def findings_of(results: Sequence[Result]) -> list[Grouped]:
             key = (result.status, result.code, re.sub(r"\d[\d.e+-]*", "#", result.detail))
             places.setdefault(key, []).append(result)
     found = [Grouped(status, code, tuple(rows)) for (status, code, _), rows in places.items()]
-    return sorted(found, key=lambda finding: -_SEVERITY.index(finding.status))
+    return sorted(found, key=lambda finding: -SEVERITY.index(finding.status))
 
 
 def level_of(report: "Report", row: Result) -> str:

@@ -25,9 +25,10 @@ from compat.page import LONGEST, page
 from rnn_export.cells import Cell, Engine, available_processors
 from rnn_export.environments import installed_version, interpreter_of
 from rnn_export.processes import run_in_processes
-from rnn_export.result import Result, Status
+from rnn_export.result import Result
 from rnn_export.runtimes import RUNTIMES as REGISTERED
 from rnn_export.subject import Subject, subject_of_artifact, subject_of_model
+from rnn_export.summary import SEVERITY
 from rnn_export.text_file import check_place, write_text
 
 RUNTIMES = (  # those that read the file, and need no GPU
@@ -35,10 +36,6 @@ RUNTIMES = (  # those that read the file, and need no GPU
     *("openvino", "openvino-default", "tract", "iree", "tvm", "opencv", "tinygrad", "onnx-reference"),
 )
 TIMEOUT = 120.0  # seconds per request: compilers share the processors with other cells here
-ORDER = [  # what a cell says: the gravest first
-    *(Status.BROKEN, Status.MISMATCH, Status.FALLBACK, Status.CRASHED, Status.TIMEOUT, Status.MEMORY),
-    *(Status.REFUSED, Status.ABSENT, Status.DIVERGENCE, Status.PASS),
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +107,7 @@ def _torch_errors(lines: Sequence[Entry], subjects: Sequence[Subject], engine: E
 
 
 def _cell(line: Entry, name: str, rows: Sequence[Result]) -> dict[str, Any]:
-    status = min((row.status for row in rows), key=ORDER.index)
+    status = max((row.status for row in rows), key=SEVERITY.index)
     worst = [row for row in rows if row.status is status and row.code]
     return {
         "form": line.form,

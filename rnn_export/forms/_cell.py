@@ -1,13 +1,14 @@
 """The single-matrix cell as ONNX text, one step h' = act([x, h] @ matrix.T + bias), for the forms that draw it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx
 
 from rnn_export.forms import Drawing
-from rnn_export.forms._text import add_initializers
+from rnn_export.forms._text import add_initializers, drawn_model
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
 
@@ -46,7 +47,31 @@ def layer_text(spec: RNNSpec, layer: int, direction_text: Callable[[int, int], s
     return "\n  ".join(lines)
 
 
-def add_body_weights(model: onnx.ModelProto, weights: Weights, drawing: Drawing) -> None:
+def drawn_with_bodies(
+    weights: Weights,
+    drawing: Drawing,
+    direction_text: Callable[[int, int], str],
+    before: Sequence[str] = (),
+    constants: Mapping[str, Any] = MappingProxyType({}),
+) -> onnx.ModelProto:
+    """The model of a form whose layers are bodies called ``cell{end}``, with their weights inside.
+
+    Args:
+        weights: of the network.
+        drawing: how to draw it.
+        direction_text: as in ``layer_text``.
+        before: statements that the layers read.
+        constants: integers that the statements read, beside ``row_constants``.
+    """
+    spec = weights.spec
+    layers = [layer_text(spec, layer, direction_text) for layer in range(spec.num_layers)]
+    integers = {name: np.array(value, np.int64) for name, value in constants.items()}
+    model = drawn_model(weights, drawing, [*before, *layers], {**row_constants(spec), **integers})
+    _add_body_weights(model, weights, drawing)
+    return model
+
+
+def _add_body_weights(model: onnx.ModelProto, weights: Weights, drawing: Drawing) -> None:
     """The matrix and bias of every body called ``cell{end}``, inside it: no runtime minds, and some ask for it."""
     constants = single_matrices(weights)
     for node in model.graph.node:

@@ -1,11 +1,10 @@
 """``loop``: the single-matrix cell in one Loop per layer and direction, for runtimes that lack Scan."""
 
-import numpy as np
 import onnx
 
 from rnn_export.forms import Drawing, form
-from rnn_export.forms._cell import add_body_weights, layer_text, row_constants, single_matrices, step_text
-from rnn_export.forms._text import drawn_model, element_type
+from rnn_export.forms._cell import drawn_with_bodies, single_matrices, step_text
+from rnn_export.forms._text import element_type
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
 
@@ -29,14 +28,10 @@ def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     def loop(layer: int, direction: int) -> str:
         return _loop(spec, real, layer, direction, drawing.lengths)
 
-    layers = [layer_text(spec, layer, loop) for layer in range(spec.num_layers)]
     integers: dict[str, int | list[int]] = {"first": 0, "one": 1}
     if spec.bidirectional:
         integers |= {"from_end": [-1], "to_start": [-(2**63)], "backwards": [-1]}
-    constants = {**row_constants(spec), **{name: np.array(value, np.int64) for name, value in integers.items()}}
-    model = drawn_model(weights, drawing, [_COUNT, *layers], constants)
-    add_body_weights(model, weights, drawing)
-    return model
+    return drawn_with_bodies(weights, drawing, loop, [_COUNT], integers)
 
 
 def _loop(spec: RNNSpec, real: str, layer: int, direction: int, lengths: bool) -> str:

@@ -3,8 +3,8 @@
 import onnx
 
 from rnn_export.forms import Drawing, form
-from rnn_export.forms._cell import add_body_weights, layer_text, row_constants, single_matrices, step_text
-from rnn_export.forms._text import drawn_model, element_type
+from rnn_export.forms._cell import drawn_with_bodies, single_matrices, step_text
+from rnn_export.forms._text import element_type
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
 
@@ -24,10 +24,7 @@ def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     def scan(layer: int, direction: int) -> str:
         return _scan(spec, real, layer, direction, drawing.lengths)
 
-    layers = [layer_text(spec, layer, scan) for layer in range(spec.num_layers)]
-    model = drawn_model(weights, drawing, layers, row_constants(spec))
-    add_body_weights(model, weights, drawing)
-    return model
+    return drawn_with_bodies(weights, drawing, scan)
 
 
 def _scan(spec: RNNSpec, real: str, layer: int, direction: int, lengths: bool) -> str:
