@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Artifact": "artifact",
+    "Order": "shipping",
     "RNNSpec": "spec",
     "RnnExportError": "errors",
     "SingleMatrixRNN": "module",
@@ -22,6 +23,8 @@ _HOME = {
     "exporting": "conversion.replacement",
     "from_torch": "module",
     "over_time": "recurrence",
+    "probe": "live_server.probing",
+    "ship": "shipping",
     "to_torch": "module",
     "verify": "pipeline",
     "verify_model": "whole_model.model_verdict",
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from rnn_export.artifact import Artifact as Artifact
     from rnn_export.conversion.replacement import exporting as exporting
     from rnn_export.errors import RnnExportError as RnnExportError
+    from rnn_export.live_server.probing import probe as probe
     from rnn_export.module import SingleMatrixRNN as SingleMatrixRNN
     from rnn_export.module import SingleMatrixRNNCell as SingleMatrixRNNCell
     from rnn_export.module import TwoMatrixRNN as TwoMatrixRNN
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
     from rnn_export.pipeline import export as export
     from rnn_export.pipeline import verify as verify
     from rnn_export.recurrence import over_time as over_time
+    from rnn_export.shipping import Order as Order
+    from rnn_export.shipping import ship as ship
     from rnn_export.spec import RNNSpec as RNNSpec
     from rnn_export.weights import Weights as Weights
     from rnn_export.whole_model.model_folder import export_model as export_model

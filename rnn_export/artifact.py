@@ -6,13 +6,12 @@ test_data_set_N/         golden inputs and outputs, in the layout of ONNX's back
 data.json                the tolerances that onnx.backend.test applies to them
 weights.safetensors      the weights under torch's names, and the spec
 manifest.json            spec, form, opset, versions, and the sha256 of every other file
+verification.json        the verdicts so far, where there are any; in no manifest, see ``verification_file``
 """
 
 import hashlib
-import json
 import os
 import re
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,9 +22,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_export.checkpoint import Checkpoint, load_checkpoint, save_weights
+from rnn_export.differences import check_files as check_files
+from rnn_export.differences import file_digests, list_folder, may_hold
 from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.folder import heal, replace_folder
 from rnn_export.forms import FORMS, Length, constants_of
+from rnn_export.manifest import MANIFEST as MANIFEST
+from rnn_export.manifest import SCHEMA as SCHEMA
+from rnn_export.manifest import WHOLE_MODEL as WHOLE_MODEL
+from rnn_export.manifest import digest_of as digest_of
+from rnn_export.manifest import read_manifest as read_manifest
+from rnn_export.manifest import sealed as sealed
+from rnn_export.manifest import sha256_of as sha256_of
+from rnn_export.manifest import text_of
 from rnn_export.oracle import head_input, run_oracle
 from rnn_export.rounding import ARITHMETICS
 from rnn_export.spec import RNNSpec
@@ -34,9 +43,6 @@ from rnn_export.weights import Head, Weights
 if TYPE_CHECKING:
     import onnx
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
-WHOLE_MODEL = "whole-model"  # the kind of a folder that export_model made; an artifact's manifest has no kind
 _AGAIN = "Export it again with rnn-export export"
 GOLDEN = ((5, 3), (1, 1), (4, 2))  # (T, B): short, because rounding grows with T on chaotic networks
 # A smoke test for other people's runners, in coarse types at least eight roundings; the verdict is verify's.
@@ -58,6 +64,11 @@ class Artifact:
     @property
     def model_path(self) -> Path:
         return self.path / "model.onnx"
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of its manifest file, which binds every other file."""
+        return hashlib.sha256(sealed(self.manifest)).hexdigest()
 
     @property
     def spec(self) -> RNNSpec:
@@ -90,6 +101,9 @@ class Artifact:
     def load(cls, path: str | Path) -> "Artifact":
         """Read a folder and check every file against the manifest.
 
+        What a verification left there is no part of the artifact, and is checked where it is read: an artifact whose
+        record is damaged can be verified again.
+
         Raises:
             ArtifactError: it is no artifact, or a file is changed, missing, added or not a plain file.
         """
@@ -108,10 +122,10 @@ class Artifact:
 def is_artifact(path: Path) -> bool:
     """Whether a folder is an artifact or a whole model's, whole or damaged, and holds nothing of anybody else's."""
     try:
-        files = set(read_manifest(path)["files"]) | {MANIFEST}
+        known = may_hold(read_manifest(path))
     except ArtifactError:
         return False
-    return all(_relative(file, path) in files for file in _files(path))
+    return set(list_folder(path).things) <= known
 
 
 def write_artifact(
@@ -156,8 +170,7 @@ def write_artifact(
         _write_model(folder, model, constants_of(form, weights, head))
         save_weights(folder / "weights.safetensors", weights, head)
         _write_golden(folder, weights, head, lengths, FORMS.get(form).length, steps)
-        files = {_relative(file, folder): sha256_of(file) for file in _files(folder)}
-        (folder / MANIFEST).write_bytes(sealed({**manifest, "files": files}))
+        (folder / MANIFEST).write_bytes(sealed({**manifest, "files": file_digests(folder)}))
 
     place = Path(os.path.realpath(path))  # before the rename: it may be the folder that one stands in
     replace_folder(place, fill, is_artifact)
@@ -214,44 +227,7 @@ def _write_golden(
             (place / f"{file}.pb").write_bytes(tensor.SerializeToString(deterministic=True))
     rounding = GOLDEN_ROUNDINGS * ARITHMETICS[weights.dtype.name].unit_roundoff
     tolerances = {"rtol": max(GOLDEN_RTOL, rounding), "atol": max(GOLDEN_ATOL, rounding) * largest}
-    (folder / "data.json").write_bytes(_text(tolerances))
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a folder that this package made, whatever its kind; its own text is checked.
-
-    Raises:
-        ArtifactError: there is none, or it is damaged or changed.
-    """
-    if not path.exists():
-        raise ArtifactError(f"{path} does not exist", "Make it with rnn-export export SOURCE -o DIR")
-    if not (path / MANIFEST).is_file():
-        raise ArtifactError(
-            f"{path} is not an artifact: it has no {MANIFEST}",
-            "A model that somebody else exported is verified with --against SOURCE",
-        )
-    if (path / MANIFEST).is_symlink():
-        raise ArtifactError(f"the manifest of {path} is a link", _AGAIN)
-    raw = (path / MANIFEST).read_bytes()
-    try:
-        manifest = json.loads(raw)
-        if manifest["schema"] != SCHEMA:
-            raise ArtifactError(f"{path} has manifest schema {manifest['schema']}, not {SCHEMA}", _AGAIN)
-        seal = manifest.pop("sha256")
-        if not isinstance(manifest["files"], dict):
-            raise ValueError("files is of another kind")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"the manifest of {path} is damaged: {error}", _AGAIN) from None
-    # Byte for byte what was written, so that no bit of it can change unseen.
-    if raw != sealed(manifest) or seal != _seal(manifest):
-        raise ArtifactError(f"the manifest of {path} was changed after it was exported", _AGAIN)
-    return dict(manifest)
-
-
-def digest_of(path: Path) -> str | None:
-    """The sha256 of a folder's manifest, which binds every other file of it; None where there is no manifest."""
-    manifest = path / MANIFEST
-    return sha256_of(manifest) if manifest.is_file() else None
+    (folder / "data.json").write_bytes(text_of(tolerances))
 
 
 def _check_fields(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -271,47 +247,3 @@ def _check_fields(path: Path, manifest: Mapping[str, Any]) -> None:
             raise ValueError("form or opset is of another kind")
     except (SourceError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(f"the manifest of {path} is damaged: {error}", _AGAIN) from None
-
-
-def _seal(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_text(manifest)).hexdigest()
-
-
-def sealed(manifest: Mapping[str, Any]) -> bytes:
-    """The bytes of the manifest file: the manifest and the sha256 of its own text."""
-    return _text({**manifest, "sha256": _seal(manifest)})
-
-
-def check_files(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Raises ArtifactError where a file is changed, missing, added or not a plain file."""
-    again = "Do not use it; export it again"
-    expected = dict(manifest["files"])
-    found = {_relative(file, path): file for file in _files(path) if file.name != MANIFEST or file.parent != path}
-    for name in sorted(set(expected) | set(found)):
-        if name not in found:
-            raise ArtifactError(f"{path} lacks {name}, which its manifest lists", again)
-        if name not in expected:
-            raise ArtifactError(f"{path} holds {name}, which its manifest does not list", again)
-        plain = stat.S_ISREG(found[name].lstat().st_mode)  # a pipe would be waited for, a link followed
-        if not plain or sha256_of(found[name]) != expected[name]:
-            raise ArtifactError(f"{name} in {path} was changed after it was exported", again)
-
-
-def _files(folder: Path) -> list[Path]:
-    """Everything in the folder that no manifest could leave out: files, links, pipes, and empty folders."""
-    return sorted(
-        path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
-    )
-
-
-def _relative(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).as_posix()
-
-
-def sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _text(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

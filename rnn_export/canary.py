@@ -18,11 +18,15 @@ def sing(child: Child, reads: str) -> None:
 
     Args:
         child: a child process that is ready.
-        reads: the file that its runtime reads: "model.onnx" or "weights.safetensors".
+        reads: what its runtime reads: "model.onnx", "weights.safetensors" or "server". A server has no network but
+            its own and is not asked to compute another: that it is ready is all that can be said of it here.
 
     Raises:
-        Failure: BROKEN, or ABSENT and FALLBACK as the runtime itself says.
+        Failure: BROKEN, or ABSENT and FALLBACK as the runtime itself says; of a server, all as it says.
     """
+    if reads == "server":
+        child.prepare(FOLDER)
+        return
     inputs, name = {"input": _INPUT}, "output"
     expected = _OUTPUT
     if reads == "weights.safetensors":

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from rnn_export.spec import RNNSpec
 EXPORT_T, EXPORT_B = 5, 3
 LONG_T = 400
 EXTREMES = {"zeros": 0.0, "tiny": 1e-30, "large": 1e30}
+REPEATED = (2, 0, 1, 1, 0)  # the rows of a batch of three, in another order and some twice
 FLOAT16_EXTREMES = {"zeros": 0.0, "tiny": 1e-6, "large": 1e3}  # below its normal numbers; sums still fit
 
 
@@ -69,6 +70,8 @@ def default_cases(
     has_lengths: bool = False,
     one_step: bool = False,
     kind: str = "normal",
+    start: NDArray[np.floating] | None = None,
+    most_B: int | None = None,
 ) -> list[Case]:
     """Lengths and batches around and beyond the exported ones, other kinds of input, and the state checks.
 
@@ -81,12 +84,16 @@ def default_cases(
         has_lengths: whether the file takes lengths; they are random and unsorted then, the first one T.
         one_step: whether the file is one step; without steps it does nothing, and it runs in chunks anyway.
         kind: of the inputs of the cases that do not ask for another: normal, one-hot or uniform.
+        start: (L*D, H), what a file without an initial state starts from; zeros if absent.
+        most_B: the most rows that may be sent at once.
     """
-    make = _Maker(spec, dtype, has_h_0, has_lengths, kind)
+    make = _Maker(spec, dtype, has_h_0, has_lengths, kind, start)
     e = EXPORT_T
     lengths = [fixed_T] if fixed_T is not None else [1, 2, e - 1, e, e + 1, 2 * e, LONG_T]
-    batches = [fixed_B] if fixed_B is not None else [1, EXPORT_B, 8]
-    cases = [make(f"T={T} B={B}", T, B) for T in lengths for B in batches]
+    if most_B is not None and most_B < EXPORT_B:
+        fixed_B = fixed_B or 1
+    batches = [fixed_B] if fixed_B is not None else [1, EXPORT_B, min(8, most_B or 8)]
+    cases = [make(f"T={T} B={B}", T, B) for T in lengths for B in dict.fromkeys(batches)]
     T, B = fixed_T or e, fixed_B or EXPORT_B
     for kind in ("one-hot", "uniform", "negative", "zeros", "tiny", "large"):
         cases.append(make(f"{kind} T={T} B={B}", T, B, kind))
@@ -105,6 +112,20 @@ def default_cases(
         if not spec.bidirectional:
             cases.append(make(f"chunks 1+2+3+4 B={B}", 10, B, check=Check.CHUNKS))
     return cases
+
+
+def repeated_rows(case: Case) -> Case:
+    """The case with its rows permuted and some of them twice: what proves that axis 0 of a shipped graph is the batch.
+
+    Every row has to be the recurrence's of its own input, whatever stands beside it.
+
+    Args:
+        case: of three rows, T another number.
+    """
+    rows = list(REPEATED)
+    lengths = None if case.lengths is None else case.lengths[rows]
+    name = f"rows {' '.join(map(str, rows))} T={case.T} B={len(rows)}"
+    return replace(case, name=name, x=case.x[:, rows], h_0=case.h_0[:, rows], lengths=lengths)
 
 
 def of_two_shapes(cases: Sequence[Case]) -> list[Case]:
@@ -130,9 +151,17 @@ def of_two_shapes(cases: Sequence[Case]) -> list[Case]:
 class _Maker:
     """Makes cases; each name has a seed of its own, so that adding a case changes no other."""
 
-    def __init__(self, spec: RNNSpec, dtype: DTypeLike, has_h_0: bool, has_lengths: bool, kind: str) -> None:
+    def __init__(
+        self,
+        spec: RNNSpec,
+        dtype: DTypeLike,
+        has_h_0: bool,
+        has_lengths: bool,
+        kind: str,
+        start: NDArray[np.floating] | None,
+    ) -> None:
         self.spec, self.dtype, self.has_h_0, self.has_lengths = spec, np.dtype(dtype), has_h_0, has_lengths
-        self.kind = kind
+        self.kind, self.start = kind, start
         self.extremes = FLOAT16_EXTREMES if self.dtype == np.float16 else EXTREMES
 
     def __call__(
@@ -149,7 +178,9 @@ class _Maker:
         spec = self.spec
         x = input_of_kind(kind or self.kind, (T, B, spec.input_size), generator, self.extremes)
         h_0 = generator.uniform(-1, 1, (spec.num_layers * spec.num_directions, B, spec.hidden_size))
-        if zero_state or not self.has_h_0:
+        if not self.has_h_0 and self.start is not None:
+            h_0 = np.repeat(self.start[:, None], B, axis=1)
+        elif zero_state or not self.has_h_0:
             h_0 = np.zeros_like(h_0)
         lengths = None
         if self.has_lengths:

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rnn_export.record import Record
@@ -27,12 +27,14 @@ class Cell:
         runtime: the name.
         timeout: seconds per request to the runtime's child.
         torch_errors: torch's largest error by case, the denominator of ``ratio``.
+        environ: variables for the runtime's child beside its own, such as which server it asks.
     """
 
     subject: Subject
     runtime: str
     timeout: float
     torch_errors: Mapping[str, float]
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 # What each cell showed, in the order of the cells
@@ -42,6 +44,7 @@ Engine = Callable[[Sequence[Cell], Progress | None], list[Verified]]
 def run_cell(cell: Cell, progress: Progress | None = None) -> Verified:
     """All cases of the cell."""
     runtime = RUNTIMES.get(cell.runtime)
+    runtime = replace(runtime, environ={**runtime.environ, **cell.environ})
     return verify_runtime(
         cell.subject, runtime, timeout=cell.timeout, torch_errors=cell.torch_errors, progress=progress
     )

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from rnn_export.errors import UsageError
+from rnn_export.rules import RULES
 
 
 class Finding(NamedTuple):
@@ -61,6 +62,32 @@ FINDINGS = {
         "An empty batch is refused.",
         "Do not send empty batches. It is a difference between runtimes and fails under --strict only.",
     ),
+    "nan-refused": Finding(
+        "A server refuses a request with NaN or infinity, which JSON does not have.",
+        "Send binary tensors or gRPC where they matter. It is no wrong answer, and fails under --strict only.",
+    ),
+    "not-ready": Finding(
+        "The server, or the model on it, says that it is not ready, or does not answer.",
+        "Read the server's log: it says why the model was not loaded. Start it with rnn-export serve DIR.",
+    ),
+    "metadata": Finding(
+        "The server names other inputs or outputs, types or sizes than the bundle: it serves another file, or guessed "
+        "its configuration.",
+        "Give it the bundle's own config.pbtxt; rnn-export ship --check DIR says what is wrong with a repository.",
+    ),
+    "accepted": Finding(
+        "The server answered a request that is wrong, as if nothing were: who sends wrong data will not learn of it.",
+        "Give it a configuration that names every size, as rnn-export ship writes.",
+    ),
+    "mixed-up": Finding(
+        "Under several clients an answer is not that of the client's own request. Servers join requests along axis 0: "
+        "where that is time, strangers' steps become one sequence.",
+        "Ship the network with rnn-export ship, whose graphs have the batch first, or set max_batch_size to 0.",
+    ),
+    "sequence": Finding(
+        "A sequence sent in chunks is not the whole pass: its state was lost, not initialised, or another sequence's.",
+        "Write initial_state for every state, end each sequence with END, and keep its requests on one server.",
+    ),
     "state-ignored": Finding(
         "Another initial state changes nothing: h_0 does not reach the recurrence.",
         "Streaming with this file forgets its state; export it again with rnn-export.",
@@ -117,6 +144,8 @@ FINDINGS = {
         "The detail says what to type; --require makes absence an error.",
     ),
 }
+
+FINDINGS |= {rule.name: Finding(rule.meaning, rule.remedy) for rule in RULES.in_order()}
 
 
 def explain(code: str) -> Finding:

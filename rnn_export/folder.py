@@ -1,4 +1,4 @@
-"""Putting a whole folder in place by rename, so that no reader ever sees half of it."""
+"""Putting a whole folder in place by rename, or one file into it, so that no reader ever sees half of it."""
 
 import fcntl
 import os
@@ -38,6 +38,38 @@ def replace_folder(final: Path, fill: Callable[[Path], None], is_ours: Callable[
     except OSError as error:
         why = error.strerror or str(error)
         raise OutputError(f"{final} cannot be written: {why}", "Nothing was changed there") from None
+
+
+def put_file(folder: Path, name: str, content: Callable[[], bytes | None]) -> bool:
+    """Put one file into a folder of ours; it is written beside the folder, which never holds half a file or a stray.
+
+    Args:
+        folder: which.
+        name: of the file in it; what stood there is replaced.
+        content: asked for its bytes while no other process puts a file there; None where it shall stay as it is.
+
+    Returns:
+        Whether it was put there.
+
+    Raises:
+        OSError: it cannot be written; the folder is as it was.
+    """
+    final = Path(os.path.realpath(folder))
+    descriptor = os.open(final, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        data = content()
+        if data is None:
+            return False
+        with _new_folder(final) as new:
+            (new / name).write_bytes(data)
+            _sync(new)
+            # Into the folder that was opened, also where another one was put in its place meanwhile.
+            os.rename(new / name, name, dst_dir_fd=descriptor)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def heal(final: Path, *, sweep: bool = True) -> None:

@@ -3,9 +3,10 @@
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class Signature:
         fixed_T, fixed_B: the declared length and batch size where they are not dynamic.
         one_step: the file is one step, input (B, I), and gives the next states as h_n; there is no output then.
         flat_state: h_0 and h_n of such a file are (B, H), as torch.nn.RNNCell has them.
+        served: the file is a shipped graph: its states are (B, L*D, H), and its lengths (B, 1).
     """
 
     input: str
@@ -53,6 +55,7 @@ class Signature:
     fixed_B: int | None = None
     one_step: bool = False
     flat_state: bool = False
+    served: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,16 +198,21 @@ def weight_tensors(model: onnx.ModelProto, folder: Path | None = None) -> dict[s
 
 
 def read_back(
-    model: onnx.ModelProto, form: Form, weights: Weights, head: Head | None = None, folder: Path | None = None
+    model: onnx.ModelProto,
+    form: Form,
+    weights: Weights,
+    head: Head | None = None,
+    folder: Path | None = None,
+    also: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """Whether the file holds exactly the form's stated transformation of the weights, bit for bit.
 
-    ``folder`` is where the model lies, if it was loaded in place.
+    ``folder`` is where the model lies, if it was loaded in place; ``also`` has constants beside the form's own.
 
     Returns:
         What is wrong, or an empty string.
     """
-    found, expected = weight_tensors(model, folder), constants_of(form.name, weights, head)
+    found, expected = weight_tensors(model, folder), {**constants_of(form.name, weights, head), **also}
     for name, array in expected.items():
         if name not in found:
             others = [found[other] for other in expected if other in found]

@@ -176,7 +176,9 @@ def judge(
         if found.code:
             wrong = Judgement(found.code, found.detail, max_abs=max_abs, diverges=found.diverges)
             return replace(wrong, element=found.element, errors=errors)
-        return Judgement(max_abs=max_abs, errors=errors) if finite else _placed(answers, truth)
+        return (
+            Judgement(max_abs=max_abs, errors=errors) if finite else _placed(answers, truth, weights.spec.nonlinearity)
+        )
     for layer, states in enumerate(layers):
         below = x if layer == 0 else layers[layer - 1]
         _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked, lengths)
@@ -351,15 +353,21 @@ def _distances(answers: Answers, truth: Trajectory) -> tuple[float, NDArray[np.f
     return float(errors.max(initial=0.0)), errors[: len(answers.output)]
 
 
-def _placed(answers: Answers, truth: Trajectory) -> Judgement:
+def _placed(answers: Answers, truth: Trajectory, nonlinearity: str) -> Judgement:
     """Where no layer can be seen: NaN and infinity as in the oracle, the finite rest within the end-to-end error."""
-    largest = 0.0
+    largest, swallowed = 0.0, False
     for found, expected in _pairs(answers, truth):
         finite = np.isfinite(expected)
-        if not np.array_equal(np.where(finite, 0, expected), np.where(np.isfinite(found), 0, found), equal_nan=True):
+        # A kernel of relu that drops NaN: no layer above it sees one then.
+        off = np.isnan(expected) & ~np.isnan(found) & (nonlinearity == "relu")
+        swallowed |= bool(off.any())
+        right, told = np.where(finite | off, 0, expected), np.where(np.isfinite(found) | off, 0, found)
+        if not np.array_equal(right, told, equal_nan=True):
             return Judgement("nan-misplaced", "NaN or infinity is not where IEEE arithmetic puts it")
         error = np.abs(found[finite] - expected[finite])
         largest = max(largest, float(error.max(initial=0.0)))
+    if swallowed:
+        return Judgement("nan-swallowed", "swallows a NaN", max_abs=largest, diverges=True)
     return Judgement(max_abs=largest)
 
 

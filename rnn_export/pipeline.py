@@ -3,7 +3,8 @@
 import os
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rnn_export.model_description import ModelDescription
     from rnn_export.report import Report
     from rnn_export.runtimes import Runtime
+    from rnn_export.server_address import ServerAddress
     from rnn_export.subject import Subject
     from rnn_export.verification import Progress, Verified
     from rnn_export.weights import Weights
@@ -109,12 +111,13 @@ def verify(
     strict: bool = False,
     jobs: int = 1,
     ray: str | None = None,
+    server: "ServerAddress | None" = None,
     progress: "Progress | None" = None,
 ) -> "Report":
     """Prove that runtimes compute the network.
 
     Args:
-        artifact: a folder made by ``export``, or with ``against`` an ONNX file that somebody else exported.
+        artifact: a folder made by ``export`` or ``ship``, or with ``against`` an ONNX file that somebody else exported.
         against: where the truth comes from, for such a file.
         prefix, nonlinearity, batch_first, head: see ``load_checkpoint``; only with ``against``.
         dtype: the type that the file should have the weights of ``against`` in.
@@ -128,16 +131,19 @@ def verify(
         jobs: how many runtimes at once. Above 1, processes are started that import your ``__main__``, which then
             needs the usual ``if __name__ == "__main__":``. Your own ``inputs`` run one runtime after the other.
         ray: the address of a Ray cluster to run on instead, HOST:PORT, ``auto`` or ``ray://HOST:PORT``.
+        server: the live server that the runtime ``open-inference`` asks.
         progress: told (runtime, cases done, cases in all), after every case where they run here.
 
     Raises:
         RnnExportError: an unknown runtime, an artifact or file that cannot be read, or no such cluster.
     """
     from rnn_export.artifact import digest_of
+    from rnn_export.bundle import Bundle, is_bundle
     from rnn_export.child import THREADS
     from rnn_export.machine import this_environment, utc_now
     from rnn_export.report import Report
-    from rnn_export.subject import Asked, subject_of_artifact, subject_of_model
+    from rnn_export.subject import Asked, subject_of_artifact, subject_of_bundle, subject_of_model
+    from rnn_export.verification_file import record_verification
 
     if expect is not None and inputs is None:
         raise UsageError("expected outputs belong to an input", "Give it with --inputs FILE.npz")
@@ -155,6 +161,11 @@ def verify(
     chosen = named or {runtime.name for runtime in RUNTIMES if runtime.by_default}
     wanted = [RUNTIMES.get(name) for name in sorted(chosen)]
     wanted += [RUNTIMES.get(name) for name in sorted(demanded - {runtime.name for runtime in wanted})]
+    servers = [runtime.name for runtime in wanted if runtime.reads == "server"]
+    if server is not None and not servers:
+        raise UsageError("a URL is for a live server", "Add --runtime open-inference")
+    if servers and len(wanted) > len(servers):
+        raise UsageError("a live server is verified apart: its clients may see less than the file has", "Name it alone")
     path = Path(artifact)
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         if against is not None:
@@ -162,21 +173,25 @@ def verify(
             subject = subject_of_model(path, checkpoint.weights, Path(scratch), asked, checkpoint.head)
         elif path.is_file():
             raise UsageError(f"{path} is a file, not an artifact", "Say what it should compute: --against SOURCE")
+        elif is_bundle(path):
+            subject = subject_of_bundle(path, Path(scratch), asked, on_server=bool(servers))
+            if server is not None:
+                server = replace(server, holds_state=Bundle.load(path).facts.interface.state == "server")
         else:
             subject = subject_of_artifact(path, Path(scratch), asked)
         engine = _engine(subject, jobs if inputs is None else 1, ray)
-        runs = _runs(subject, wanted, timeout, progress, saved, engine)
+        runs = _runs(subject, wanted, timeout, progress, saved, engine, {} if server is None else server.environ)
         digest = digest_of(subject.folder)
     results = [*subject.findings, *(without_paths(row, scratch) for run in runs for row in run.rows)]
     present = {row.runtime for row in results if row.status is not Status.ABSENT} - NO_RUNTIMES
     required = frozenset(named | demanded) or frozenset(present)
-    references = frozenset(runtime.name for runtime in RUNTIMES if runtime.reads != "model.onnx")
+    references = frozenset(runtime.name for runtime in RUNTIMES if runtime.reads == "weights.safetensors")
     network, dtype_name = [str(subject.weights.spec)], subject.weights.dtype.name
     network += [dtype_name] if dtype_name != "float32" else []
     network += ["lengths"] if subject.signature.lengths else []
     network += [f"head of {len(subject.head.weight)}"] if subject.head is not None else []
     words, said = "   ".join(network), bool(named | demanded)
-    return Report(
+    report = Report(
         subject.name,
         subject.form,
         words,
@@ -191,6 +206,9 @@ def verify(
         environment=this_environment(THREADS),
         created=utc_now(),
     )
+    if against is None:
+        record_verification(path, report)  # where the folder can be written: `ship` asks for it, or for the report
+    return report
 
 
 def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
@@ -226,6 +244,7 @@ def _runs(
     progress: "Progress | None",
     expect: Path | None,
     engine: "Engine",
+    environ: Mapping[str, str],
 ) -> "list[Verified]":
     """What the wanted runtimes showed, in their order; torch always runs, as the denominator of ratios."""
     from rnn_export.cases import read_arrays
@@ -239,7 +258,7 @@ def _runs(
         own = subject.cases[0]  # the user's own data comes first
         runs.append(judge_saved(subject, own, read_arrays(expect), expect.name, errors.get(own.name)))
     names = [runtime.name for runtime in wanted]
-    cells = [Cell(subject, name, timeout, errors) for name in names if name != "torch"]
+    cells = [Cell(subject, name, timeout, errors, environ) for name in names if name != "torch"]
     others = iter(engine(cells, progress))
     return [*runs, *(reference if name == "torch" else next(others) for name in names)]
 

@@ -24,7 +24,7 @@ class Report:
 
     Attributes:
         artifact: the name of what was verified.
-        form: the artifact's form; null for a file that somebody else exported.
+        form: the artifact's form; null for a file that somebody else exported, empty for a whole repository.
         network: the spec in words.
         results: every row.
         required: the runtimes that have to pass: those that were named, or every one present.
@@ -55,6 +55,13 @@ class Report:
     @property
     def exit_code(self) -> int:
         return exit_code(list(self.results), self.required, self.demanded, self.strict, self.references)
+
+    @property
+    def drawn(self) -> str:
+        """The form in words; empty where what was checked is no single file."""
+        if self.form is None:
+            return "exported by somebody else"
+        return self.form and f"form {self.form}"
 
     @property
     def verdicts(self) -> Mapping[str, Status]:

@@ -21,6 +21,7 @@ from rnn_export.subject import Subject
 Array = NDArray[np.floating]
 COPIES = 8  # of the weights: the file, the parsed model, prepacked weights, twice with the instrumented copy; torch
 # keeps every step's state as a tensor of its own, which for narrow states is as many copies of the data
+MOST_PREFIXES = 16  # runs of a file without h_0, each from the first step, to see its layers
 SHIPPED, INSTRUMENTED = 1, 2  # the numbers of the prepared networks; the canary is 0
 
 
@@ -31,6 +32,39 @@ class Wrong(Exception):  # noqa: N818
         super().__init__(detail)
         self.code = code
         self.detail = detail
+
+
+def feed_of(
+    signature: Signature, x: Array, h_0: Array, lengths: NDArray[np.integer] | None = None
+) -> dict[str, NDArray[Any]]:
+    """What a file is sent, by its own names and in its own layout.
+
+    Args:
+        signature: the file's.
+        x: (T, B, I).
+        h_0: (L*D, B, H), passed over where the file takes none.
+        lengths: (B,), passed over likewise.
+    """
+    feed: dict[str, Any] = {signature.input: x.swapaxes(0, 1) if signature.batch_first else x}
+    if signature.h_0 is not None:
+        feed[signature.h_0] = h_0.swapaxes(0, 1) if signature.served else h_0
+    if signature.lengths is not None and lengths is not None:
+        feed[signature.lengths] = lengths[:, None] if signature.served else lengths
+    return {name: np.ascontiguousarray(array) for name, array in feed.items()}
+
+
+def answers_of(signature: Signature, raw: Mapping[str, Array]) -> Answers:
+    """What a file answered, time-major: output (T, B, D*H), h_n (L*D, B, H) and prediction (T, B, O), no layers."""
+    assert signature.output is not None
+    output, h_n, prediction = (
+        raw[name] if name is not None else None for name in (signature.output, signature.h_n, signature.prediction)
+    )
+    assert output is not None
+    if signature.batch_first:
+        output = output.swapaxes(0, 1)
+        prediction = prediction.swapaxes(0, 1) if prediction is not None else None
+    h_n = h_n.swapaxes(0, 1) if h_n is not None and signature.served else h_n
+    return Answers(output, h_n, None, prediction=prediction)
 
 
 class Session:
@@ -50,6 +84,7 @@ class Session:
         self._interpreter, self._timeout = interpreter, timeout
         self._child: Child | None = None
         self._reads_weights = runtime.reads == "weights.safetensors"
+        self._is_server = runtime.reads == "server"
         batch_first, lengths = subject.weights.spec.batch_first, subject.signature.lengths
         own = Signature("input", "h_0", "output", "h_n", batch_first, lengths and "lengths")
         self.signature = own if self._reads_weights else subject.signature
@@ -65,7 +100,7 @@ class Session:
         self.close()
         self._shows_layers = self._reads_weights
         self._open()
-        if self.subject.instrumented is None or self._reads_weights or self._copy_kills:
+        if self.subject.instrumented is None or self._reads_weights or self._is_server or self._copy_kills:
             return
         assert self._child is not None
         try:
@@ -119,25 +154,15 @@ class Session:
         signature = self.signature
         if signature.one_step:
             return self._in_a_loop(x, h_0)
-        assert signature.output is not None
-        feed: dict[str, Any] = {signature.input: x.swapaxes(0, 1) if signature.batch_first else x}
-        if signature.h_0 is not None:
-            feed[signature.h_0] = h_0
-        if signature.lengths is not None and lengths is not None:
-            feed[signature.lengths] = lengths
-        feed = {name: np.ascontiguousarray(array) for name, array in feed.items()}
+        feed = feed_of(signature, x, h_0, lengths)
         raw = self._run(SHIPPED, feed)
         self._check_shapes(raw, x, h_0)
-        output = raw[signature.output]
-        output = output.swapaxes(0, 1) if signature.batch_first else output
-        h_n = raw[signature.h_n] if signature.h_n is not None else None
-        prediction = raw[signature.prediction] if signature.prediction is not None else None
-        if prediction is not None and signature.batch_first:
-            prediction = prediction.swapaxes(0, 1)
+        answers = answers_of(signature, raw)
+        output, h_n, prediction = answers.output, answers.h_n, answers.prediction
         if not layers or self.subject.weights.spec.num_layers == 1:
             return Answers(output, h_n, None, prediction=prediction)
         inside = valid_steps(len(x), x.shape[1], lengths)
-        below, agree = self._layers_below(raw, feed, x, h_0, output, inside)
+        below, agree = self._layers_below(raw, feed, (x, h_0, lengths), output, inside)
         # The top layer is judged by the shipped output itself, with all that comes after the last loop.
         return Answers(output, h_n, None if below is None else [*below, output], agree, prediction)
 
@@ -145,8 +170,7 @@ class Session:
         self,
         raw: Mapping[str, Any],
         feed: Mapping[str, Any],
-        x: Array,
-        h_0: Array,
+        sent: tuple[Array, Array, NDArray[np.integer] | None],
         output: Array,
         inside: NDArray[np.bool_],
     ) -> tuple[list[Array] | None, bool]:
@@ -161,11 +185,13 @@ class Session:
         assert signature.output is not None
         if self._shows_layers and (shown := self._from_instrumented(feed, raw[signature.output])) is not None:
             return shown
-        carries = bool(signature.h_0 and signature.h_n) and signature.lengths is None
-        if carries and not spec.bidirectional and signature.fixed_T is None and len(x):
-            layers = self._step_by_step(x, h_0)
-            return layers[:-1], np.array_equal(layers[-1], output, equal_nan=True)
-        return None, True
+        x = sent[0]
+        if not signature.h_n or spec.bidirectional or signature.fixed_T is not None or not len(x):
+            return None, True
+        if signature.h_0 is None and len(x) > MOST_PREFIXES:
+            return None, True
+        layers = self._step_by_step(*sent) if signature.h_0 else self._by_prefixes(*sent)
+        return layers[:-1], _same_steps(layers[-1], output, inside)
 
     def _from_instrumented(self, feed: Mapping[str, Any], shipped: Array) -> tuple[list[Array], bool] | None:
         """None where the runtime does not show what the copy asks it to show."""
@@ -214,14 +240,24 @@ class Session:
         prediction = np.stack(predictions) if predictions else None
         return Answers(layers[-1], h, layers if spec.num_layers > 1 else None, prediction=prediction)
 
-    def _step_by_step(self, x: Array, h_0: Array) -> list[Array]:
+    def _step_by_step(self, x: Array, h_0: Array, lengths: NDArray[np.integer] | None) -> list[Array]:
         """Every layer of a unidirectional network, read from h_n after each single step."""
         states: list[Array] = []
+        one = None if lengths is None else np.ones_like(lengths)  # what comes of the padding is not judged
         for t in range(len(x)):
-            h_n = self.answers(x[t : t + 1], states[-1] if states else h_0).h_n
+            h_n = self.answers(x[t : t + 1], states[-1] if states else h_0, one).h_n
             assert h_n is not None  # the signature has it, and a missing output is Wrong
             states.append(h_n)
         return list(np.stack(states, axis=1))  # L of (T, B, H)
+
+    def _by_prefixes(self, x: Array, h_0: Array, lengths: NDArray[np.integer] | None) -> list[Array]:
+        """The same of a file that starts from its own state: the last states of x cut after every step."""
+        states: list[Array] = []
+        for stop in range(1, len(x) + 1):
+            h_n = self.answers(x[:stop], h_0, None if lengths is None else lengths.clip(max=stop)).h_n
+            assert h_n is not None
+            states.append(h_n)
+        return list(np.stack(states, axis=1))
 
     def _run(self, network: int, feed: Mapping[str, Any]) -> dict[str, Any]:
         assert self._child is not None
@@ -239,7 +275,7 @@ class Session:
         assert signature.output is not None
         expected: dict[str, tuple[int, ...]] = {signature.output: shape}
         if signature.h_n is not None:
-            expected[signature.h_n] = h_0.shape
+            expected[signature.h_n] = (B, len(h_0), spec.hidden_size) if signature.served else h_0.shape
         if signature.prediction is not None and self.subject.head is not None:
             expected[signature.prediction] = (*shape[:2], len(self.subject.head.weight))
         output = raw.get(signature.output)

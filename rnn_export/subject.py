@@ -3,17 +3,20 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 
 from rnn_export.artifact import MANIFEST, Artifact
-from rnn_export.cases import Case, case_from_file, default_cases
-from rnn_export.checkpoint import save_weights
+from rnn_export.bundle import PROOF, Bundle
+from rnn_export.cases import EXPORT_B, REPEATED, Case, Check, case_from_file, default_cases, repeated_rows
+from rnn_export.checkpoint import load_checkpoint, save_weights
 from rnn_export.errors import ArtifactError
 from rnn_export.forms import FORMS
-from rnn_export.forms._external import lending_data, write_model
+from rnn_export.forms._external import DATA, lending_data, write_model
 from rnn_export.inspection import (
     LayerOutput,
     Signature,
@@ -25,7 +28,14 @@ from rnn_export.inspection import (
 )
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.result import Result, Stage, Status
+from rnn_export.serving import INITIAL_STATE
+from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rnn_export.serving import Interface
 
 
 @dataclass(frozen=True)
@@ -98,13 +108,97 @@ def subject_of_artifact(path: Path, scratch: Path, asked: Asked = Asked()) -> Su
     model = load_model(artifact.model_path, in_place=True)
     if artifact.form not in FORMS.names():
         raise ArtifactError(f"{path} has the form {artifact.form!r}", "A newer rnn-export made it; update this one")
-    problem = read_back(model, FORMS.get(artifact.form), weights, checkpoint.head, staged)
-    status = Status.MISMATCH if problem else Status.PASS
-    code = "weights" if problem else ""
-    finding = Result("file", "", "weights read back", Stage.COMPARE, status, code, detail=problem)
+    finding = _held(read_back(model, FORMS.get(artifact.form), weights, checkpoint.head, staged))
     return _subject(
         path.resolve().name, artifact.form, weights, checkpoint.head, model, staged, scratch, (finding,), asked
     )
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a shipped graph is used.
+
+    Attributes:
+        interface: what it takes and gives.
+        initial_state: (L*D, H), what it starts from where no state is sent.
+        max_batch: the most rows of one request to its server.
+        on_server: it is asked through a server, which may hold the states; otherwise the file itself runs.
+    """
+
+    interface: "Interface"
+    initial_state: "NDArray[np.floating]"
+    max_batch: int
+    on_server: bool = False
+
+    @property
+    def takes_state(self) -> bool:
+        """Whether who asks sends h_0."""
+        tensors = self.interface.sent if self.on_server else self.interface.inputs
+        return any(tensor.name == "h_0" for tensor in tensors)
+
+    @property
+    def most_rows(self) -> int | None:
+        """Of one request; a server's sequence is one row."""
+        if not self.on_server:
+            return None
+        return 1 if self.interface.state == "server" else self.max_batch
+
+
+def subject_of_bundle(path: Path, scratch: Path, asked: Asked = Asked(), *, on_server: bool = False) -> Subject:
+    """The graph that a bundle ships, copied into ``scratch`` and checked there.
+
+    Args:
+        path: the bundle.
+        scratch: a folder where nobody else writes.
+        asked: what the user wants to be run.
+        on_server: a server is asked, and not the file.
+
+    Raises:
+        ArtifactError: it is no bundle, or not whole.
+    """
+    Bundle.load(path)
+    staged = scratch / "bundle"
+    shutil.copytree(path, staged, symlinks=True)
+    bundle = Bundle.load(staged)
+    served = Served(bundle.facts.interface, bundle.initial_state(), bundle.facts.max_batch, on_server)
+    return subject_of_served(
+        path.resolve().name, bundle.facts.form, bundle.model_path, staged / PROOF, served, scratch, asked
+    )
+
+
+def subject_of_served(
+    name: str, form: str, file: Path, proof: Path, served: Served, scratch: Path, asked: Asked = Asked()
+) -> Subject:
+    """A shipped graph held against its weights.
+
+    Args:
+        name: of what is verified.
+        form: that the graph was made from.
+        file: the model, with its data beside it.
+        proof: the folder with weights.safetensors.
+        served: how it is used.
+        scratch: a folder where nobody else writes.
+        asked: what the user wants to be run.
+    """
+    has_head = any(tensor.name == "prediction" for tensor in served.interface.outputs)
+    checkpoint = load_checkpoint(proof / "weights.safetensors", head="head" if has_head else None)
+    folder = scratch / "served"
+    folder.mkdir()
+    for source in (file, file.with_name(DATA), proof / "weights.safetensors"):
+        if source.exists():
+            shutil.copyfile(source, folder / ("model.onnx" if source == file else source.name))
+    model = load_model(folder / "model.onnx", in_place=True)
+    own = {} if served.interface.state != "none" else {INITIAL_STATE: served.initial_state[:, None]}
+    finding = _held(read_back(model, FORMS.get(form), checkpoint.weights, checkpoint.head, folder, own))
+    return _subject(
+        name, form, checkpoint.weights, checkpoint.head, model, folder, scratch, (finding,), asked, served=served
+    )
+
+
+def _held(problem: str) -> Result:
+    """The row of the file itself."""
+    status, code = (Status.MISMATCH, "weights") if problem else (Status.PASS, "")
+    return Result("file", "", "weights read back", Stage.COMPARE, status, code, detail=problem)
 
 
 def subject_of_model(
@@ -142,8 +236,9 @@ def _subject(
     scratch: Path,
     findings: tuple[Result, ...],
     asked: Asked,
+    served: Served | None = None,
 ) -> Subject:
-    signature = signature_of(model, weights.spec)
+    signature = _signature(model, weights.spec, served)
     if signature.prediction is not None and head is None:
         raise ArtifactError(f"{name} has the output prediction, but its source names no head", "Give --head KEY")
     instrumented: Path | None = None
@@ -163,8 +258,19 @@ def _subject(
         has_lengths=signature.lengths is not None,
         one_step=signature.one_step,
         kind=asked.kind,
+        start=served.initial_state if served else None,
+        most_B=served.most_rows if served else None,
     )
+    if served is not None and (served.most_rows is None or served.most_rows >= len(REPEATED)):
+        cases.append(repeated_rows(next(case for case in cases if case.check is Check.STEPS and case.B == EXPORT_B)))
     if asked.inputs is not None:
         own = case_from_file(asked.inputs, weights.spec, weights.dtype, signature.lengths is not None)
         cases.insert(0, own)
     return Subject(name, form, weights, head, model, signature, folder, instrumented, shown, cases, findings)
+
+
+def _signature(model: onnx.ModelProto, spec: RNNSpec, served: Served | None) -> Signature:
+    if served is None:
+        return signature_of(model, spec)
+    found = replace(signature_of(model, replace(spec, batch_first=True)), served=True)
+    return found if served.takes_state else replace(found, h_0=None)

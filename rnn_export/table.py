@@ -50,8 +50,7 @@ def print_report(report: "Report", console: "Console") -> None:
 
 def headline(report: "Report") -> str:
     """What was verified."""
-    form = f"form {report.form}" if report.form else "exported by somebody else"
-    return printable(f"{report.artifact}   {report.network}   {form}")
+    return printable("   ".join(filter(None, (report.artifact, report.network, report.drawn))))
 
 
 def cells(name: str, rows: Sequence[Result]) -> list[str]:

@@ -173,13 +173,20 @@ def _row(session: Session, case: Case, torch_errors: Mapping[str, float]) -> tup
         if case.check is Check.NO_STEPS:  # nothing is computed: whatever is answered is a difference of runtimes
             judgement = Judgement("no-steps", wrong.detail, diverges=True)
     except Failure as failure:
-        if case.check not in _EMPTY or failure.status is not Status.REFUSED:
+        code, detail = _refusable(session, case)
+        if not code or failure.status is not Status.REFUSED:
             raise
-        code, detail = _EMPTY[case.check]
         judgement = Judgement(code, detail, diverges=True)
     torch_error = judgement.max_abs if name == "torch" else torch_errors.get(case.name)
     row = _result(session.subject, case, judgement, torch_error, (name, session.version, case.name))
     return row, judgement
+
+
+def _refusable(session: Session, case: Case) -> tuple[str, str]:
+    """Code and words, where a runtime may refuse the case; otherwise empty."""
+    if session.runtime.reads == "server" and not np.isfinite(case.x).all():
+        return "nan-refused", "refuses NaN and infinity"  # JSON has neither
+    return _EMPTY.get(case.check, ("", ""))
 
 
 def _result(

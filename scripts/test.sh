@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/_setup.sh
-set_up "[test,lint,train,report,cluster]"
+set_up "[test,lint,train,report,cluster,sign]"
 select="not slow"
 if [ "${1:-}" = "--slow" ]; then
     select=""

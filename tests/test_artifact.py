@@ -1,6 +1,7 @@
 """An artifact is the same bytes everywhere, any damage to it is found, and other people's runners accept it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,11 +21,12 @@ from onnx.backend.base import Backend
 from onnx.backend.test import loader
 from onnx.backend.test import runner as onnx_runner
 
-from rnn_export.artifact import GOLDEN, MANIFEST, Artifact, is_artifact, write_artifact
+from rnn_export.artifact import GOLDEN, Artifact, is_artifact, write_artifact
 from rnn_export.checkpoint import Checkpoint, load_checkpoint
 from rnn_export.element_types import FLOATS
 from rnn_export.errors import ArtifactError, OutputError
 from rnn_export.forms import draw
+from rnn_export.manifest import MANIFEST, VERIFICATION, digest_of
 from rnn_export.oracle import run_oracle
 from rnn_export.pipeline import export
 from rnn_export.spec import RNNSpec
@@ -354,8 +356,6 @@ class TestDamage:
         assert not unseen
 
     def test_a_pipe_in_the_place_of_a_file_is_damage_and_no_wait(self, artifact):
-        import os
-
         (artifact / "model.onnx").unlink()
         os.mkfifo(artifact / "model.onnx")
         script = (
@@ -366,7 +366,7 @@ class TestDamage:
         assert "model.onnx" in done.stdout
 
     def test_a_folder_that_is_replaced_while_it_is_read_is_no_accident(self, artifact, monkeypatch):
-        from rnn_export import artifact as module
+        from rnn_export import differences as module
 
         real = module.sha256_of
 
@@ -376,6 +376,41 @@ class TestDamage:
 
         monkeypatch.setattr(module, "sha256_of", remove_and_read)
         with pytest.raises(ArtifactError):
+            Artifact.load(artifact)
+
+    def test_all_that_is_wrong_is_counted(self, artifact):
+        (artifact / "model.onnx").write_bytes(b"")
+        (artifact / "extra").touch()
+        with pytest.raises(ArtifactError, match=r"holds extra, .* \(and 1 more: rnn-export check lists all\)"):
+            Artifact.load(artifact)
+
+    def test_exposure_is_no_damage(self, artifact, tmp_path):
+        """A backup of hard links, a file system without modes: the content is right."""
+        (tmp_path / "backup").hardlink_to(artifact / "model.onnx")
+        (artifact / "data.json").chmod(0o777)
+        assert Artifact.load(artifact).path == artifact
+
+    def test_what_a_verification_left_there_does_not_hinder_loading(self, artifact):
+        (artifact / VERIFICATION).write_bytes(b"damaged")
+        assert Artifact.load(artifact).digest == digest_of(artifact)
+        assert is_artifact(artifact)
+
+    @pytest.mark.parametrize("place", ["test_data_set_0/verification.json", "Verification.json"])
+    def test_elsewhere_it_is_an_extra_file(self, artifact, place):
+        (artifact / place).touch()
+        with pytest.raises(ArtifactError, match=f"holds {place}"):
+            Artifact.load(artifact)
+        assert not is_artifact(artifact)
+
+    def test_a_link_in_its_place_is_damage(self, artifact, tmp_path):
+        (tmp_path / "elsewhere").touch()
+        (artifact / VERIFICATION).symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(ArtifactError, match=r"verification\.json in .* it is a link"):
+            Artifact.load(artifact)
+
+    def test_a_pipe_in_its_place_is_damage(self, artifact):
+        os.mkfifo(artifact / VERIFICATION)
+        with pytest.raises(ArtifactError, match="it is a pipe"):
             Artifact.load(artifact)
 
     def test_what_is_no_artifact_is_told_apart(self, tmp_path):

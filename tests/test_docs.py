@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rnn_export.runtimes._launching import free_ports
+from tests.servers import need
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -52,6 +55,36 @@ def test_the_whole_model_of_the_readme_is_exported_and_verified(tmp_path: Path) 
     for words in (["tagger.py"], *(["-m", *command.replace("-", "_", 1).split()] for command in commands)):
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_path_to_a_server_of_the_readme_ends_with_a_proved_server(tmp_path: Path) -> None:
+    need("triton", "open-inference")
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    http, grpc = free_ports(2)
+    block = next(block for block in blocks("bash") if "rnn-export serve" in block)
+    commands = [line.partition("  #")[0].split()[1:] for line in block.splitlines()]
+    assert [words[0] for words in commands] == ["runtimes", "export", "verify", "ship", "serve", "probe"]
+    ports = {"http://127.0.0.1:8000": f"http://127.0.0.1:{http}", "grpc://127.0.0.1:8001": f"grpc://127.0.0.1:{grpc}"}
+    server, said = None, ""
+    try:
+        for words in commands:
+            line = [sys.executable, "-m", "rnn_export", *(ports.get(word, word) for word in words)]
+            if words[-1] == "&":
+                options = ["--http-port", str(http), "--grpc-port", str(grpc)]
+                server = subprocess.Popen([*line[:-1], *options], cwd=tmp_path, stdout=subprocess.DEVNULL)
+                continue
+            done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+            said = done.stdout
+    finally:
+        if server is not None:
+            server.terminate()
+            assert server.wait(30) == 0
+    shown = next(block for block in blocks("console") if "metadata = manifest" in block)
+    checks = [line.split("  ")[0] for line in shown.splitlines()]
+    assert [check for check in checks if check not in said] == []
+    assert "PASSED on http-binary, http-json, grpc" in said
 
 
 def test_no_page_tells_a_folder_of_the_machine_it_was_made_on() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from rnn_export.artifact import Artifact
 from rnn_export.errors import OutputError
-from rnn_export.folder import heal, replace_folder
+from rnn_export.folder import heal, put_file, replace_folder
 from rnn_export.pipeline import export
 from tests.subjects import FAKES
 
@@ -358,4 +358,56 @@ class TestReaders:
         monkeypatch.setattr(Path, "rename", rename)
         replace_folder(final, filled_with("new"), is_ours)
         assert text_in(final) == "new"
+        assert names_in(final.parent) == ["out"]
+
+
+class TestPutFile:
+    def test_a_file_is_put_there_and_replaced(self, final):
+        assert put_file(final, "note", lambda: b"one")
+        assert put_file(final, "note", lambda: (final / "note").read_bytes() + b" two")
+        assert (final / "note").read_bytes() == b"one two"
+        assert names_in(final) == ["inner", "note", MARK]
+        assert names_in(final.parent) == ["out"]
+
+    def test_nothing_is_put_where_there_is_nothing_to_say(self, final):
+        assert not put_file(final, "note", lambda: None)
+        assert names_in(final) == ["inner", MARK]
+
+    def test_a_link_is_replaced_and_not_followed(self, final, tmp_path):
+        (tmp_path / "other").write_bytes(b"mine")
+        (final / "note").symlink_to(tmp_path / "other")
+        assert put_file(final, "note", lambda: b"new")
+        assert (tmp_path / "other").read_bytes() == b"mine"
+        assert not (final / "note").is_symlink()
+
+    def test_what_cannot_be_written_changes_nothing(self, final):
+        (final / "note" / "deep").mkdir(parents=True)
+        with pytest.raises(OSError, match="directory"):
+            put_file(final, "note", lambda: b"new")
+        assert names_in(final) == ["inner", "note", MARK]
+        assert names_in(final.parent) == ["out"]
+
+    def test_it_goes_into_the_folder_that_was_looked_at(self, final):
+        """Another one that takes its place meanwhile does not get it."""
+
+        def replaced_meanwhile() -> bytes:
+            replace_folder(final, filled_with("new"), is_ours)
+            return b"about the old one"
+
+        with suppress(OSError):  # the old one is gone by then
+            put_file(final, "note", replaced_meanwhile)
+        assert names_in(final) == ["inner", MARK]
+        assert text_in(final) == "new"
+        assert names_in(final.parent) == ["out"]
+
+    def test_processes_that_add_at_once_lose_nothing(self, final):
+        script = (
+            "import sys\nfrom pathlib import Path\nfrom rnn_export.folder import put_file\n"
+            "folder, letter = Path(sys.argv[1]), sys.argv[2].encode()\nnote = folder / 'note'\n"
+            "def longer(): return (note.read_bytes() if note.exists() else b'') + letter\n"
+            "for _ in range(20): put_file(folder, 'note', longer)"
+        )
+        processes = [subprocess.Popen([sys.executable, "-c", script, str(final), letter]) for letter in "abc"]
+        assert [process.wait(60) for process in processes] == [0, 0, 0]
+        assert sorted((final / "note").read_bytes()) == sorted(b"abc" * 20)
         assert names_in(final.parent) == ["out"]

@@ -219,8 +219,10 @@ class TestVerify:
             verify(tmp_path / "nothing", runtimes=CPU)
         assert list((tmp_path / "scratch").iterdir()) == []
 
-    def test_the_artifact_is_not_changed(self, tmp_path):
+    def test_of_the_artifact_nothing_is_changed_and_the_record_of_it_is_added(self, tmp_path):
         artifact = export("rnn:3,4", tmp_path / "out")
         before = {path: path.read_bytes() for path in artifact.path.rglob("*") if path.is_file()}
         verify(artifact.path, runtimes=CPU, timeout=0.001)
-        assert {path: path.read_bytes() for path in artifact.path.rglob("*") if path.is_file()} == before
+        after = {path: path.read_bytes() for path in artifact.path.rglob("*") if path.is_file()}
+        assert after.pop(artifact.path / "verification.json")
+        assert after == before

@@ -14,6 +14,8 @@ from rnn_export.reports import FORMATS, format_of, write_report
 from rnn_export.text_file import check_place, write_text
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rnn_export.report import Report
 
 format_option = click.option(
@@ -59,8 +61,19 @@ def errors_reported(style: str, files: Sequence[Path]) -> Iterator[None]:
         raise
 
 
-def deliver(report: "Report", style: str, files: Sequence[Path]) -> None:
+def deliver(
+    report: "Report",
+    style: str,
+    files: Sequence[Path],
+    print_human: "Callable[[Report, Console], None] | None" = None,
+) -> None:
     """Print the report, write it to the files, and with the style github to the summary of the job.
+
+    Args:
+        report: what was found.
+        style: the format of standard output.
+        files: where else it goes.
+        print_human: a table of its own for the style human.
 
     Raises:
         OutputError: a file cannot be written.
@@ -68,7 +81,7 @@ def deliver(report: "Report", style: str, files: Sequence[Path]) -> None:
     if style == "human":
         from rnn_export.table import print_report
 
-        print_report(report, console())
+        (print_human or print_report)(report, console())
     else:
         emit(FORMATS.get(style).render(report))
     for file in files:

@@ -14,6 +14,7 @@ from rnn_export.cli._reporting import deliver, errors_reported, files_option, fo
 
 if TYPE_CHECKING:
     from rnn_export.checkpoint import Checkpoint
+    from rnn_export.server_address import ServerAddress
 
 INPUT_KINDS = ("normal", "one-hot", "uniform")
 
@@ -44,6 +45,10 @@ INPUT_KINDS = ("normal", "one-hot", "uniform")
     "--jobs", type=click.IntRange(min=1), help="Runtimes at once; as many as there are processors if not said."
 )
 @click.option("--ray", metavar="ADDRESS", help="Run on this Ray cluster: HOST:PORT, auto or ray://HOST:PORT.")
+@click.option(
+    "--url", help="Of the live server that --runtime open-inference asks: http://HOST:PORT or grpc://HOST:PORT."
+)
+@click.option("--model", help="Its model's name there; that of ARTIFACT's folder if not said.")
 @click.option("--strict", is_flag=True, help="A documented difference of a runtime counts as wrong.")
 @source_options
 def command(
@@ -59,6 +64,8 @@ def command(
     input_kind: str,
     jobs: int | None,
     ray: str | None,
+    url: str | None,
+    model: str | None,
     strict: bool,
     trust_code: bool,
     prefix: str | None,
@@ -80,10 +87,12 @@ def command(
       rnn-export verify out --report result.json --report page.html --report junit.xml
       rnn-export verify model.onnx --against model.pt
       rnn-export verify out --against mypackage.tagger:make --trust-code
+      rnn-export verify bundle --runtime open-inference --url http://127.0.0.1:8000
     """
     reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
     kind = None if input_kind == INPUT_KINDS[0] else input_kind
     others = {"dtype": dtype, "inputs": inputs, "expect": expect, "input-kind": kind, "jobs": jobs, "ray": ray}
+    others |= {"url": url, "model": model}
     with errors_reported(style, files):
         made = made_by(against, trust_code, {**reading, **others})
         if made is not None:
@@ -95,12 +104,26 @@ def command(
             from rnn_export.pipeline import verify
 
             truth = _truth(against, reading, dtype)
-            own = partial(verify, inputs=inputs, expect=expect, input_kind=input_kind)
+            own = partial(
+                verify, inputs=inputs, expect=expect, input_kind=input_kind, server=_server(url, model, artifact)
+            )
             check = partial(own, artifact, against=truth, jobs=jobs or available_processors(), ray=ray)
         with progress() as tell, redirect_stdout(sys.stderr):
             report = check(runtimes=runtimes, require=require, timeout=timeout, strict=strict, progress=tell)
     deliver(report, style, files)
     return report.exit_code
+
+
+def _server(url: str | None, model: str | None, artifact: Path) -> "ServerAddress | None":
+    if url is None:
+        if model is not None:
+            raise click.UsageError("--model is the name on a live server: add --url")
+        return None
+    from rnn_export.bundle import Bundle, is_bundle
+    from rnn_export.server_address import ServerAddress
+
+    own = Bundle.load(artifact).facts.name if is_bundle(artifact) else artifact.resolve().name
+    return ServerAddress(url, model or own)
 
 
 def _truth(against: str | None, reading: Mapping[str, Any], dtype: str | None) -> "Checkpoint | None":

@@ -15,10 +15,9 @@ def render(report: Report) -> str:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    form = f"form {report.form}" if report.form else "exported by somebody else"
     yield f"## {'✅' if report.exit_code == 0 else '❌'} {plain(last_line(report))}"
     yield ""
-    yield f"**{plain(report.artifact)}**: {plain(report.network)}, {plain(form)}"
+    yield f"**{plain(report.artifact)}**: {', '.join(plain(text) for text in (report.network, report.drawn) if text)}"
     yield ""
     groups = by_runtime(report.results)
     rows = [[*cells(name, rows), verdict_of(rows).value] for name, rows in groups.items()]
@@ -28,7 +27,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield from ("", "### Findings", "")
     for finding in findings:
         word = "NOTE" if finding.passed else finding.status.value
-        code = f" `{re.sub(r'[^a-z-]', '', finding.code)}`" if finding.code else ""
+        code = f" `{re.sub(r'[^A-Za-z0-9-]', '', finding.code)}`" if finding.code else ""
         yield f"- **{word}** {plain(finding.where)}: {plain(finding.detail)}{code}"
     placed = [[record.name, *placement_words(record)] for record in report.runtimes if record.placement]
     if placed:

@@ -61,7 +61,8 @@ class Runtime:
         npm: packages of npm, such as ``onnxruntime-node@1.30.0``, that the own environment holds too; the first is
             the runtime's, and ``requires`` then brings node.
         device: what it computes on: "CPU" or "CUDA"; a cluster runs it where there is one.
-        reads: the file that ``prepare`` reads.
+        reads: the file that ``prepare`` reads, or "server": a live server is asked about a model of its own, and the
+            folder is passed over.
         precision: what the row asks for and a float32 network is judged in; others are judged in their own type.
         environ: variables that the child process gets.
         lacks: (operator, type) without a kernel in it: it refuses files with them.

@@ -39,6 +39,7 @@ SCRIPTED = ("onnxruntime-node", "onnxruntime-web")
 VOUCHED = (*PROVED, *SCRIPTED, *(name for name in RUNTIMES.names() if "cuda" in name))
 # OpenVINO 2026.4 with one stream gives its last answer again where the width of an input is wrong.
 ANSWERS_A_WRONG_WIDTH = ("openvino", "openvino-default")
+SERVERS = ("mlserver", "triton")  # each of their processes starts one
 NOT_TAKEN = {("onnxruntime-node", "float16")}  # its kernels are there, but see onnxruntime_node.py
 each_runtime = pytest.mark.parametrize("runtime", list(RUNTIMES), ids=lambda runtime: runtime.name)
 
@@ -67,7 +68,8 @@ def vouched(request) -> Runtime:
 
 
 def _marked(runtime: Runtime):
-    return pytest.param(runtime, id=runtime.name, marks=[pytest.mark.slow] if runtime.slow_to_compile else [])
+    slow = runtime.slow_to_compile or runtime.name in SERVERS
+    return pytest.param(runtime, id=runtime.name, marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.fixture(params=map(_marked, RUNTIMES))
@@ -109,8 +111,8 @@ class TestDeclaration:
         assert all(re.fullmatch(r"[a-z-]+@[0-9.]+", package) for package in runtime.npm)
         assert runtime.name in how_to_install(runtime) or runtime.distribution in how_to_install(runtime)
 
-    def test_it_reads_one_of_the_two_files_and_asks_for_a_known_precision(self, runtime):
-        assert runtime.reads in ("model.onnx", "weights.safetensors")
+    def test_it_reads_one_of_the_files_or_asks_a_server_and_asks_for_a_known_precision(self, runtime):
+        assert runtime.reads in ("model.onnx", "weights.safetensors", "server")
         assert runtime.precision in ("float32", "TF32")
 
     def test_it_imports_its_runtime_only_to_prepare(self, runtime):
@@ -234,7 +236,8 @@ class TestVersions:
             RUNTIMES.get("onnxruntyme@1.24.1")
 
     def test_what_runs_only_when_named(self):
-        assert [runtime.name for runtime in RUNTIMES if not runtime.by_default] == ["openvino-default", "torch-compile"]
+        named = ["mlserver", "open-inference", "openvino-default", "torch-compile", "triton"]
+        assert [runtime.name for runtime in RUNTIMES if not runtime.by_default] == named
 
 
 class TestBfloat16:

@@ -1,0 +1,21 @@
+"""Artifacts that may be shipped, and bundles made of them."""
+
+from pathlib import Path
+
+from rnn_export.artifact import Artifact
+from rnn_export.bundle import Bundle
+from rnn_export.pipeline import export, verify
+from rnn_export.shipping import Order, ship
+
+
+def verified(source: str, folder: Path, **options) -> Artifact:
+    """An artifact that was verified on ONNX Runtime."""
+    artifact = export(source, folder, **options)
+    assert verify(artifact.path, runtimes=["onnxruntime-cpu"]).exit_code == 0
+    return artifact
+
+
+def shipped(source: str, folder: Path, order: Order, **options) -> Bundle:
+    """A bundle of a network that nobody verified but for the graph that is shipped."""
+    artifact = export(source, folder / "net", **options)
+    return ship(artifact.path, folder / "bundle", order, unverified=True)
