@@ -8,7 +8,7 @@ STATES = {
     "none": "Every request is a whole sequence, from {start}. The last states come back as h_n.",
     "client": "The client holds the state: send h_n of one request as h_0 of the next; {start} to begin.",
     "server": "The server holds the state: send the steps of one sequence in requests of any lengths, one row each, "
-    "with one sequence id, START in the first (it begins from {start}) and END in the last.",
+    "with one sequence id (a number above 0), START in the first (it begins from {start}) and END in the last.",
 }
 
 

@@ -49,6 +49,8 @@ class Entry:
             return "missing"
         if self.canary is None:
             return "installed"
+        if self.canary is Status.ABSENT and self.runtime.reads == "server":
+            return "needs --url"
         return {Status.PASS: "works", Status.ABSENT: "no device"}.get(self.canary, self.canary.value)
 
     def to_dict(self) -> dict[str, Any]:

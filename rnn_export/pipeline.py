@@ -221,8 +221,8 @@ def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
     if isinstance(path, str) and path.startswith("rnn:") and not os.path.exists(path):  # noqa: PTH110  # any length
         raise UsageError(f"{path} is a spec, of random weights", "Export it, and inspect what was made")
     path = Path(path)
-    if os.path.isdir(path) and (path / "model.onnx").is_file():  # noqa: PTH112  # pathlib raises for a long name
-        path = path / "model.onnx"
+    if os.path.isdir(path):  # noqa: PTH112  # pathlib raises for a long name
+        path = _model_in(path)
     if path.suffix == ".onnx":
         from rnn_export.model_description import describe_model
 
@@ -235,6 +235,20 @@ def describe(path: str | Path) -> "CheckpointDescription | ModelDescription":
             f"{path} is none of what can be inspected", f"That is {', '.join(KINDS)}, .onnx, or an artifact"
         )
     return describe_checkpoint(path)
+
+
+def _model_in(folder: Path) -> Path:
+    """The model file of a folder, which is checked where it is one of ours; the folder where it holds none."""
+    from rnn_export.bundle import Bundle, is_bundle
+    from rnn_export.differences import check_files
+    from rnn_export.manifest import MANIFEST, read_manifest
+
+    if is_bundle(folder):
+        return Bundle.load(folder).model_path
+    model = folder / "model.onnx"
+    if model.is_file() and (folder / MANIFEST).is_file():
+        check_files(folder, read_manifest(folder))
+    return model if model.is_file() else folder
 
 
 def _runs(

@@ -21,7 +21,7 @@ from rnn_export.forms import draw
 from rnn_export.forms._external import DATA
 from rnn_export.golden import make_golden
 from rnn_export.inspection import load_model
-from rnn_export.onnxruntime_releases import release_of
+from rnn_export.onnxruntime_releases import RELEASES, Release, release_of
 from rnn_export.report import read_report
 from rnn_export.result import Status
 from rnn_export.runtimes import RUNTIMES, Runtime
@@ -97,7 +97,7 @@ def ship(
     check_shippable(found.form, found.spec, state)
     checkpoint = found.checkpoint()
     initial_state = _initial_state(order.initial_state, checkpoint)
-    form_model = _model(found, checkpoint, order.release)
+    form_model = _model(found, checkpoint, _limit(target, order.release))
     model = served_model(form_model, found.spec, state, initial_state)
     interface = interface_of(model, state)
     data = found.path / DATA
@@ -137,7 +137,7 @@ def _engine(target: Target, release: str | None) -> Runtime:
     """The runtime that the server has inside: for a release of Triton in just its version."""
     runtime = RUNTIMES.get(target.engine)
     if release is not None:
-        if target.engine != "onnxruntime-cpu" or not target.holds_state:
+        if not target.triton_release:
             raise UsageError(f"target {target.name!r} has no releases of Triton", "Leave --triton-release out")
         runtime = RUNTIMES.get(f"onnxruntime@{release_of(release).onnxruntime}")
     if interpreter_of(runtime) is None:
@@ -182,17 +182,21 @@ def _initial_state(file: Path | None, checkpoint: Checkpoint) -> NDArray[Any]:
     return state.astype(dtype)
 
 
-def _model(artifact: Artifact, checkpoint: Checkpoint, release: str | None) -> onnx.ModelProto:
+def _limit(target: Target, release: str | None) -> Release | None:
+    """What the file may be at most: what the named release loads, or else the oldest that is known."""
+    if not target.triton_release:
+        return None
+    return next(iter(RELEASES.values())) if release is None else release_of(release)
+
+
+def _model(artifact: Artifact, checkpoint: Checkpoint, limit: Release | None) -> onnx.ModelProto:
     """The artifact's model, drawn again where its operators are too new for the server."""
     model = load_model(artifact.model_path, in_place=True)
-    if release is None:
-        return model
-    limit = release_of(release)
-    if artifact.opset <= limit.opset and model.ir_version <= limit.ir_version:
+    if limit is None or limit.takes(artifact.opset, model.ir_version):
         return model
     if (artifact.path / DATA).exists():
         raise UsageError(
-            f"opset {artifact.opset} is too new for Triton {release}", f"Export again with --opset {limit.opset}"
+            f"opset {artifact.opset} is too new for Triton {limit.name}", f"Export again with --opset {limit.opset}"
         )
     lengths = bool(artifact.manifest["lengths"])
     return draw(

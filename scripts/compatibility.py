@@ -2,6 +2,7 @@
 
     python scripts/compatibility.py -o docs/compatibility.md     # writes the page, and the cells beside it as .jsonl
     python scripts/compatibility.py --check docs/compatibility.md
+    python scripts/compatibility.py -o docs/compatibility.md --only triton   # and keeps the other runtimes' cells
 
 ``--check`` compares the cells of the runtimes that are installed here, in the versions that the page has, and exits
 with 1 where one changed. ``--jobs`` processes share the work, or the machines of a Ray cluster with ``--ray``.
@@ -34,6 +35,7 @@ from rnn_export.text_file import check_place, write_text
 RUNTIMES = (  # those that read the file, and need no GPU
     *("onnxruntime-cpu", "onnxruntime@1.24.1", "onnxruntime-node", "onnxruntime-web", "onnxruntime-openvino"),
     *("openvino", "openvino-default", "tract", "iree", "tvm", "opencv", "tinygrad", "onnx-reference"),
+    *("triton", "mlserver"),  # real servers, started for every cell
 )
 TIMEOUT = 120.0  # seconds per request: compilers share the processors with other cells here
 
@@ -45,11 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     action.add_argument("--check", type=Path, help="the page to compare with")
     parser.add_argument("--jobs", type=int, default=available_processors(), help="processes at once")
     parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster to run on")
+    parser.add_argument(
+        "--only", action="append", default=[], choices=RUNTIMES, help="measure this one; may be repeated"
+    )
     options = parser.parse_args(arguments)
-    names = list(RUNTIMES)
+    names = options.only or list(RUNTIMES)
     if options.ray is None:
-        names = [name for name in RUNTIMES if interpreter_of(REGISTERED.get(name)) is not None]
-    for name in sorted(set(RUNTIMES) - set(names)):
+        names = [name for name in names if interpreter_of(REGISTERED.get(name)) is not None]
+    for name in sorted(set(options.only or RUNTIMES) - set(names)):
         print(f"{name} is not installed and is left out: rnn-export runtimes install {name}", file=sys.stderr)
     if options.output is not None:
         check_place(options.output)  # it is written after a quarter of an hour
@@ -59,10 +64,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(cells)} cells in {seconds:.0f} s", file=sys.stderr)
     if options.check is not None:
         return check(cells, options.check)
+    if options.only:
+        cells = merged(options.output, cells)
     where = "a Ray cluster" if options.ray is not None else f"{options.jobs} processors"
+    where += f", for {' and '.join(options.only)} alone" if options.only else ""
     write_text(options.output.with_suffix(".jsonl"), "".join(json.dumps(cell) + "\n" for cell in cells))
     write_text(options.output, page(cells, seconds, where))
     return 0
+
+
+def merged(written: Path, cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cells, with those of a page that are of other runtimes, in the page's order of lines and ours of runtimes."""
+    measured = {cell["runtime"] for cell in cells}
+    lines = written.with_suffix(".jsonl").read_text().splitlines()
+    every = [*(cell for cell in map(json.loads, lines) if cell["runtime"] not in measured), *cells]
+    places = list(dict.fromkeys((cell["form"], cell["network"]) for cell in every))
+    return sorted(
+        every, key=lambda cell: (places.index((cell["form"], cell["network"])), RUNTIMES.index(cell["runtime"]))
+    )
 
 
 def _engine(jobs: int, ray: str | None) -> Engine:

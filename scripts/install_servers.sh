@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/_setup.sh
 set_up "[test,lint,train,report,cluster,sign]"
-rnn-export runtimes install triton mlserver open-inference
+rnn-export runtimes install triton mlserver open-inference onnxruntime@1.19.2 onnxruntime@1.23.1

@@ -60,3 +60,14 @@ def test_the_committed_page_is_the_committed_cells(script):
         for text in (script.page(cells, 0, "W"), (docs / "compatibility.md").read_text())
     )
     assert found == expected
+
+
+def test_one_runtime_measured_alone_keeps_the_cells_of_the_others(script: ModuleType, tmp_path: Path) -> None:
+    known = [{**RIGHT, "runtime": name} for name in ("onnxruntime-cpu", "tract", "triton")]
+    (tmp_path / "page.jsonl").write_text("".join(json.dumps(cell) + "\n" for cell in known))
+    found = script.merged(tmp_path / "page.md", [{**WRONG, "network": "tanh", "runtime": "triton"}])
+    assert [(cell["runtime"], cell["status"]) for cell in found] == [
+        ("onnxruntime-cpu", "PASS"),
+        ("tract", "PASS"),
+        ("triton", "MISMATCH"),
+    ]

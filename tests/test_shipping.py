@@ -8,10 +8,12 @@ import pytest
 from rnn_export.artifact import Artifact
 from rnn_export.bundle import Bundle, is_bundle
 from rnn_export.errors import ArtifactError, OutputError, SourceError, UsageError
-from rnn_export.pipeline import export, verify
+from rnn_export.onnxruntime_releases import RELEASES
+from rnn_export.pipeline import describe, export, verify
 from rnn_export.reports import write_report
 from rnn_export.shipping import Order, ship
 from rnn_export.subject import subject_of_bundle
+from tests.servers import need
 from tests.shipped import shipped, verified
 
 
@@ -84,6 +86,7 @@ class TestOrders:
             (Order("triton", name='a" backend: "python'), "no name for a model"),
             (Order("triton", max_batch=0), "none"),
             (Order("onnx", release="25.10"), "no releases of Triton"),
+            (Order("triton-python", release="25.10"), "no releases of Triton"),
             (Order("triton", release="1.0"), "25.10"),
         ],
     )
@@ -91,6 +94,28 @@ class TestOrders:
         with pytest.raises(UsageError, match=message):
             ship(artifact.path, tmp_path / "bundle", order)
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_that_is_too_new_for_the_server_is_drawn_again(self, tmp_path):
+        """Of no named release the oldest that is known decides; ONNX Runtime here loads the artifact itself."""
+        artifact = verified("rnn:3,4", tmp_path / "net", opset=23)
+        bundle = ship(artifact.path, tmp_path / "bundle", Order("triton"))
+        assert (artifact.opset, bundle.facts.opset) == (23, next(iter(RELEASES.values())).opset)
+        assert ship(artifact.path, tmp_path / "other", Order("mlserver")).facts.opset == 23
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("release", ["24.10", "25.10"])
+    def test_a_release_is_verified_on_its_own_onnx_runtime(self, release, artifact, tmp_path):
+        version = RELEASES[release].onnxruntime
+        need(f"onnxruntime@{version}")
+        bundle = ship(artifact.path, tmp_path / "bundle", Order("triton", release=release))
+        assert bundle.facts.proof.runtime == f"onnxruntime@{version}"
+        assert bundle.facts.proof.version == version
+        assert f"for Triton {release}" in (bundle.path / "README.md").read_text()
+
+    def test_a_release_whose_onnx_runtime_is_missing_says_what_to_install(self, artifact, tmp_path, monkeypatch):
+        monkeypatch.setenv("RNN_EXPORT_CACHE", str(tmp_path / "cache"))
+        with pytest.raises(UsageError, match=r"rnn-export runtimes install onnxruntime@1.23.1"):
+            ship(artifact.path, tmp_path / "bundle", Order("triton", release="25.10"))
 
     def test_a_bidirectional_network_is_not_streamed(self, tmp_path):
         with pytest.raises(UsageError, match="cannot be streamed"):
@@ -174,3 +199,10 @@ class TestBundle:
         assert report.exit_code == 0
         assert any(row.case.startswith("rows 2 0 1 1 0") for row in report.results)
         assert not (bundle.path / "verification.json").exists()
+
+    def test_inspect_reads_its_model_and_no_damaged_one(self, artifact, tmp_path):
+        bundle = ship(artifact.path, tmp_path / "bundle", Order("triton"))
+        assert "input" in str(describe(bundle.path))
+        bundle.model_path.write_bytes(b"damaged")
+        with pytest.raises(ArtifactError, match=r"model.onnx"):
+            describe(bundle.path)

@@ -62,6 +62,7 @@ class Target:
         bundle: writes the layout.
         engine: the runtime that computes on that server, and has to pass before anything is shipped.
         holds_state: whether the server can carry the state from request to request; where it cannot, clients do.
+        triton_release: whether its engine is the ONNX Runtime that a release of Triton was built with.
         serve: what runs the bundle, in words or as a command with ``DIR`` in it.
     """
 
@@ -70,6 +71,7 @@ class Target:
     bundle: Bundle
     engine: str = "onnxruntime-cpu"
     holds_state: bool = False
+    triton_release: bool = False
     serve: str = ""
 
 

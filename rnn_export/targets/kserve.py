@@ -11,6 +11,7 @@ from rnn_export.targets._tree import write_repository
     "kserve",
     summary="KServe with Triton",
     holds_state=True,
+    triton_release=True,
     serve="upload DIR/models, write its place into DIR/k8s/kserve.yaml, and kubectl apply -f DIR/k8s/kserve.yaml",
 )
 def bundle(shipment: Shipment, root: Path) -> Path:

@@ -13,6 +13,7 @@ ROOM = 2**26  # bytes beside the weights, for the session and its runs
     "seldon",
     summary="Seldon Core 2 with Triton",
     holds_state=True,
+    triton_release=True,
     serve="upload DIR/models, write its place into DIR/k8s/seldon-model.yaml, and kubectl apply -f it",
 )
 def bundle(shipment: Shipment, root: Path) -> Path:

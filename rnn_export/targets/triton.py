@@ -10,6 +10,7 @@ from rnn_export.targets._tree import write_repository
     "triton",
     summary="Triton with its ONNX Runtime backend",
     holds_state=True,
+    triton_release=True,
     serve="tritonserver --model-repository=DIR/models",
 )
 def bundle(shipment: Shipment, root: Path) -> Path:
