@@ -52,7 +52,8 @@ def check_concurrent(probed: Probed, clients: int = CLIENTS) -> Iterator[Result]
     )
     sent = sum(map(sum, together.counts.values()))
     runs = "" if together.runs is None else f" in {together.runs} runs of the model"
-    yield probed.row(case, worst, f"{sent} answers{runs}, {same} of them those of the same request alone, bit for bit")
+    over, alike = f"over {probed.endpoint.runtime.name}", "those of the same request alone, bit for bit"
+    yield probed.row(case, worst, f"{over} {sent} answers{runs}, {same} of them {alike}")
 
 
 def _mixed(judgement: Judgement, raw: Mapping[str, NDArray[Any]], together: Replies, key: str) -> Judgement:
@@ -96,8 +97,8 @@ def check_load(probed: Probed, seconds: float, clients: int = CLIENTS) -> Iterat
         return
     median, tail = np.percentile(replies.latency, [50, 99]) * 1e3
     numbers = (
-        f"{answered / replies.wall:,.0f} requests/s, p50 {median:.1f} ms, p99 {tail:.1f} ms, {answered:,} answers, "
-        f"{mixed} mixed up, {refused} refused"
+        f"over {probed.endpoint.runtime.name} {answered / replies.wall:,.0f} requests/s, p50 {median:.1f} ms, "
+        f"p99 {tail:.1f} ms, {answered:,} answers, {mixed} mixed up, {refused} refused"
     )
     if replies.runs:
         numbers += f", {answered / replies.runs:.1f} requests per run"

@@ -23,6 +23,13 @@ GROUPS = {  # what stands in the table -> the cases that it sums up
     "sequences apart, chunked = whole": r"sequences",
     "load": r"load",
 }
+LOAD = {
+    "load: requests/s": r"([\d,]+) requests/s",
+    "load: p50": r"p50 ([\d.]+ ms)",
+    "load: p99": r"p99 ([\d.]+ ms)",
+    "load: requests per run": r"([\d.]+) requests per run",
+    "load: mixed up": r"(\d+) mixed up",
+}
 
 
 def print_probe(report: "Report", console: "Console") -> None:
@@ -40,8 +47,8 @@ def print_probe(report: "Report", console: "Console") -> None:
         cells = [[row for row in rows if re.match(pattern, row.case)] for rows in by_endpoint.values()]
         if any(cells):
             table.add_row(group, *(Text(_cell(rows), style=_style(rows)) for rows in cells))
-    for label, place in (("load: requests/s", 0), ("load: p50", 1), ("load: p99", 2), ("load: mixed up", 4)):
-        numbers = [_load_number(rows, place) for rows in by_endpoint.values()]
+    for label, pattern in LOAD.items():
+        numbers = [_load_number(rows, pattern) for rows in by_endpoint.values()]
         if any(numbers):
             table.add_row(label, *numbers)
     console.print(table)
@@ -61,11 +68,10 @@ def _cell(rows: Sequence[Result]) -> str:
     return f"{verdict_of(rows).value}{many}" + (f", residual {number(residual)}" if residual is not None else "")
 
 
-def _load_number(rows: Sequence[Result], place: int) -> str:
-    """One of the numbers of the load run."""
-    said = [row.detail for row in rows if row.case.startswith("load")]
-    numbers = re.split(r", (?=[\dp])", said[0].partition(";")[0]) if said else []
-    return re.sub(r" requests/s|p\d\d | mixed up", "", numbers[place]) if len(numbers) > place else ""
+def _load_number(rows: Sequence[Result], pattern: str) -> str:
+    """One of the numbers that the row of the load run says."""
+    found = [match[1] for row in rows if row.case.startswith("load") and (match := re.search(pattern, row.detail))]
+    return found[0] if found else ""
 
 
 def _style(rows: Sequence[Result]) -> str:

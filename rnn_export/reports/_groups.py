@@ -7,6 +7,8 @@ GROUPS = {
     "inputs": r"(one-hot|uniform|negative|zeros|tiny|large) ",
     "state": r"(h_0=0|state|chunks) ",
     "rows": r"rows ",
+    "server": r"(ready|metadata|golden|bad request)",
+    "side by side": r"(concurrent|sequences|load)",
     "NaN, infinity": r"(NaN|Inf) ",
     "empty": r"(B=0|T=0)( |$)",
     "own data": r".*\.npz",
