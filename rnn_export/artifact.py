@@ -27,6 +27,7 @@ from rnn_export.differences import file_digests, list_folder, may_hold
 from rnn_export.errors import ArtifactError, SourceError
 from rnn_export.folder import heal, replace_folder
 from rnn_export.forms import FORMS, Length, constants_of
+from rnn_export.manifest import BUNDLE, text_of
 from rnn_export.manifest import MANIFEST as MANIFEST
 from rnn_export.manifest import SCHEMA as SCHEMA
 from rnn_export.manifest import WHOLE_MODEL as WHOLE_MODEL
@@ -34,7 +35,6 @@ from rnn_export.manifest import digest_of as digest_of
 from rnn_export.manifest import read_manifest as read_manifest
 from rnn_export.manifest import sealed as sealed
 from rnn_export.manifest import sha256_of as sha256_of
-from rnn_export.manifest import text_of
 from rnn_export.oracle import head_input, run_oracle
 from rnn_export.rounding import ARITHMETICS
 from rnn_export.spec import RNNSpec
@@ -173,7 +173,7 @@ def write_artifact(
         (folder / MANIFEST).write_bytes(sealed({**manifest, "files": file_digests(folder)}))
 
     place = Path(os.path.realpath(path))  # before the rename: it may be the folder that one stands in
-    replace_folder(place, fill, is_artifact)
+    replace_folder(place, fill, lambda folder: is_artifact(folder) and read_manifest(folder).get("kind") != BUNDLE)
     return Artifact.load(place)
 
 

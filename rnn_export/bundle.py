@@ -8,27 +8,34 @@ manifest.json           what is served, how it was verified, and the sha256 of e
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_export.artifact import MANIFEST, check_files, is_artifact, read_manifest, sealed, sha256_of
+from rnn_export.artifact import is_artifact
 from rnn_export.checkpoint import Checkpoint, load_checkpoint, save_weights
+from rnn_export.differences import check_files, file_digests
 from rnn_export.documents import from_document, to_document
 from rnn_export.element_types import from_bits
-from rnn_export.errors import ArtifactError
+from rnn_export.errors import ArtifactError, SourceError, UsageError
 from rnn_export.folder import heal, replace_folder
+from rnn_export.forms import FORMS
 from rnn_export.golden import Golden, write_golden
+from rnn_export.manifest import BUNDLE, MANIFEST, read_manifest, sealed
 from rnn_export.serving import Interface
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
 
-BUNDLE = "bundle"  # the kind in the manifest
 SCHEMA = 1
-PROOF, CARD = "proof", "README.md"
+PROOF, CARD, STATE = "proof", "README.md", "initial_state.npz"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  # of a model: it becomes a folder, and part of addresses
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, BadZipFile, EOFError)  # what reading it may raise
 _AGAIN = "Ship it again with rnn-export ship"
 
 
@@ -39,7 +46,7 @@ class Proof:
     Attributes:
         runtime, version: on which engine.
         cases: how many inputs it computed rightly.
-        residual: the largest step residual; up to 4 it is this network.
+        residual: the largest step residual; up to 4 it is this network; null where none was measured.
         artifact: the sha256 of the manifest of the artifact that it was made from.
         verified_on: runtime -> version, where that artifact had been verified; empty where it was shipped unverified.
     """
@@ -47,7 +54,7 @@ class Proof:
     runtime: str
     version: str
     cases: int
-    residual: float
+    residual: float | None
     artifact: str
     verified_on: Mapping[str, str] = field(default_factory=dict)
 
@@ -87,48 +94,75 @@ class Facts:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read and found whole."""
+    """A bundle that was read and found whole.
+
+    Attributes:
+        path: the folder.
+        facts: what its manifest says.
+        checkpoint: the weights that the graph was made from, and the head where there is one.
+        initial_state: (L*D, H), what every sequence starts from.
+        golden: the golden requests, in their order.
+    """
 
     path: Path
     facts: Facts
-    spec: RNNSpec
+    checkpoint: Checkpoint
+    initial_state: NDArray[np.floating]
+    golden: tuple[Golden, ...]
 
     @property
     def model_path(self) -> Path:
         return self.path / self.facts.model
 
-    def checkpoint(self) -> Checkpoint:
-        """The weights that the graph was made from, and the head where there is one."""
-        has_head = any(tensor.name == "prediction" for tensor in self.facts.interface.outputs)
-        return load_checkpoint(self.path / PROOF / "weights.safetensors", head="head" if has_head else None)
-
-    def initial_state(self) -> NDArray[np.floating]:
-        """(L*D, H), what every sequence starts from."""
-        with np.load(self.path / PROOF / "initial_state.npz") as stored:
-            return np.asarray(from_bits(stored["h_0"]))
-
-    def golden(self) -> list[Golden]:
-        """The golden requests, in their order."""
-        return [Golden.read(file) for file in sorted((self.path / PROOF / "golden").glob("*.npz"))]
+    @property
+    def spec(self) -> RNNSpec:
+        return self.checkpoint.weights.spec
 
     @classmethod
     def load(cls, path: str | Path) -> "Bundle":
-        """Read a folder and check every file against the manifest.
+        """Read a folder, check every file against the manifest, and that they belong together.
 
         Raises:
-            ArtifactError: it is no bundle, or a file is changed, missing, added or not a plain file.
+            ArtifactError: it is no bundle, a file is changed, missing, added or not a plain file, or they do not fit.
         """
         path = Path(path)
-        heal(path, sweep=False)
+        with suppress(OSError):  # a place that cannot be looked at is not healed, and then not found either
+            heal(path, sweep=False)
         manifest = read_manifest(path)
         if manifest.get("kind") != BUNDLE:
             raise ArtifactError(f"{path} is no bundle", "Make one with rnn-export ship ARTIFACT --target NAME -o DIR")
-        check_files(path, manifest)
         try:
-            facts, spec = from_document(Facts, manifest["facts"]), RNNSpec.from_dict(manifest["spec"])
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ArtifactError(f"the manifest of {path} is damaged: {error}", _AGAIN) from None
-        return cls(path, facts, spec)
+            check_files(path, manifest)
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} was replaced while it was read", "Run it again") from None
+        try:
+            return _read(path, from_document(Facts, manifest["facts"]), manifest["files"])
+        except (*_DAMAGE, SourceError, UsageError) as error:
+            raise ArtifactError(f"{path} is damaged: {error}", _AGAIN) from None
+
+
+def _read(path: Path, facts: Facts, files: Mapping[str, str]) -> Bundle:
+    """What the files hold; raises ValueError where they do not fit what the manifest says, and what reading raises."""
+    if not re.fullmatch(NAME, facts.name):
+        raise ValueError(f"{facts.name!r} is no name of a model")
+    FORMS.get(facts.form)
+    served, alone = f"models/{facts.name}/1/model.onnx", "model/model.onnx"
+    if facts.model != (served if served in files else alone) or facts.model not in files:
+        raise ValueError(f"the model that it names, {facts.model!r}, is not the one that is served")
+    has_head = any(tensor.name == "prediction" for tensor in facts.interface.outputs)
+    checkpoint = load_checkpoint(path / PROOF / "weights.safetensors", head="head" if has_head else None)
+    spec = checkpoint.weights.spec
+    with np.load(path / PROOF / STATE, allow_pickle=False) as stored:
+        state = np.asarray(from_bits(stored["h_0"]))
+    if state.shape != (spec.num_layers * spec.num_directions, spec.hidden_size):
+        raise ValueError(f"its initial state has shape {state.shape}, and not that of {spec}")
+    names = {"inputs": facts.interface.sent, "outputs": facts.interface.outputs}
+    golden = tuple(Golden.read(file) for file in sorted((path / PROOF / "golden").glob("*.npz")))
+    for one in golden:
+        for side, tensors in names.items():
+            if set(getattr(one, side)) != {tensor.name for tensor in tensors}:
+                raise ValueError(f"a golden request has the {side} {', '.join(getattr(one, side))}")
+    return Bundle(path, facts, checkpoint, state, golden)
 
 
 def is_bundle(path: Path) -> bool:
@@ -141,11 +175,18 @@ def is_bundle(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Content:
-    """What goes into a bundle beside what its server reads."""
+    """What goes into a bundle beside what its server reads.
+
+    Attributes:
+        weights, head: of the network.
+        initial_state: (L*D, H), what every sequence starts from.
+        interface: what clients and server exchange.
+        golden: requests and answers.
+    """
 
     weights: Weights
     head: Head | None
-    initial_state: NDArray[np.floating]  # (L*D, H)
+    initial_state: NDArray[np.floating]
     interface: Interface
     golden: list[Golden]
 
@@ -175,7 +216,7 @@ def write_bundle(
         proof = folder / PROOF
         (proof / "golden").mkdir(parents=True)
         save_weights(proof / "weights.safetensors", content.weights, content.head)
-        np.savez(proof / "initial_state.npz", h_0=content.initial_state)
+        np.savez(proof / STATE, h_0=content.initial_state)
         for number, golden in enumerate(content.golden):
             write_golden(golden, proof / "golden", number, content.interface)
         facts = prove(folder, model)
@@ -183,16 +224,11 @@ def write_bundle(
         manifest = {
             "schema": SCHEMA,
             "kind": BUNDLE,
-            "spec": content.weights.spec.to_dict(),
             "facts": to_document(facts),
-            "files": {file.relative_to(folder).as_posix(): sha256_of(file) for file in _plain_files(folder)},
+            "files": file_digests(folder),
         }
         (folder / MANIFEST).write_bytes(sealed(manifest))
 
     place = Path(os.path.realpath(path))
     replace_folder(place, fill, lambda folder: is_bundle(folder) and is_artifact(folder))
     return Bundle.load(place)
-
-
-def _plain_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())

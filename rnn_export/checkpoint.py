@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnn_export.contents import Contents, read_contents
 from rnn_export.element_types import FLOATS
@@ -87,10 +89,47 @@ def load_checkpoint(
         width = weights.spec.num_directions * weights.spec.hidden_size
         read = "the output" if linear.weight.shape[1] == width else "cat(x, h)"
         notes = (*notes, f"head {head!r}, {linear.weight.shape[1]} -> {len(linear.weight)}, reads {read}")
+    notes = (*notes, *_unused_states(contents.tensors, weights.spec))
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     notes = (*notes, *contents.notes)
     return Checkpoint(weights, notes, {"name": path.name, "sha256": digest}, linear)
+
+
+def initial_state_of(path: Path, spec: RNNSpec) -> NDArray[Any]:
+    """A learned initial state (L*D, H) out of any checkpoint file: h_0, or else the one tensor of that shape.
+
+    Raises:
+        SourceError: the file cannot be read, or holds none, or several.
+    """
+    found = _states(read_contents(path).tensors, spec)
+    named = [name for name in found if name.rpartition(".")[2] == "h_0"] or list(found)
+    rows, H = spec.num_layers * spec.num_directions, spec.hidden_size
+    if len(named) != 1:
+        what = f"several tensors of that shape: {', '.join(named)}" if named else "no tensor of that shape"
+        raise SourceError(f"{path.name} holds {what}", f"A file with one array h_0 ({rows}, {H}) says it: numpy.savez")
+    return np.asarray(found[named[0]]).reshape(rows, H)
+
+
+def _states(tensors: Mapping[str, Any], spec: RNNSpec) -> dict[str, Any]:
+    """The tensors that have the shape of an initial state, by name: (L*D, H), as torch has it (L*D, 1, H), or (H,)."""
+    rows, H = spec.num_layers * spec.num_directions, spec.hidden_size
+    shapes = {(rows, H), (rows, 1, H)} | ({(H,)} if rows == 1 else set())
+    recurrent = set(spec.weight_shapes())
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if tuple(tensor.shape) in shapes and name.rpartition(".")[2] not in recurrent
+    }
+
+
+def _unused_states(tensors: Mapping[str, Any], spec: RNNSpec) -> list[str]:
+    """A state that was learned is not of the recurrence: who serves the network has to name it."""
+    likely = [name for name in _states(tensors, spec) if re.search(r"h_?0|init|state", name.rpartition(".")[2], re.I)]
+    return [
+        f"{name!r} may be a learned initial state, which is an input here: ship it with --initial-state"
+        for name in likely
+    ]
 
 
 def weights_of(

@@ -7,6 +7,7 @@ RnnExportError
 ├── ConversionError    a model that cannot be exported without freezing something  exit 3
 ├── ArtifactError      an artifact or ONNX file that is damaged or not understood   exit 3
 ├── InstallationError  a runtime's environment that could not be made               exit 4
+├── ServingError       a server that does not start, or ends before it is told to   exit 4
 └── ClusterError       a Ray cluster that does not answer or cannot run this         exit 4
 
 Each carries the exit code of the command line and a hint: what to do next.
@@ -61,6 +62,12 @@ class ArtifactError(RnnExportError):
 
 class InstallationError(RnnExportError):
     """A runtime's environment that could not be made."""
+
+    exit_code = 4
+
+
+class ServingError(RnnExportError):
+    """An inference server that does not start, is not ready in time, or ends before it is told to."""
 
     exit_code = 4
 

@@ -75,6 +75,15 @@ FINDINGS = {
         "its configuration.",
         "Give it the bundle's own config.pbtxt; rnn-export ship --check DIR says what is wrong with a repository.",
     ),
+    "golden": Finding(
+        "The golden answers in the bundle are not what its network gives: they mislead who checks a client by them.",
+        "Ship the artifact again; where the bundle is somebody else's, do not trust it.",
+    ),
+    "not-joined": Finding(
+        "The server says that it joins requests, and joined none of those that were sent at once: what joining does to "
+        "the answers was not seen.",
+        "Probe again with more --clients, or on a machine where they do not share the server's processors.",
+    ),
     "accepted": Finding(
         "The server answered a request that is wrong, as if nothing were: who sends wrong data will not learn of it.",
         "Give it a configuration that names every size, as rnn-export ship writes.",

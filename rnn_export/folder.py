@@ -27,7 +27,7 @@ def replace_folder(final: Path, fill: Callable[[Path], None], is_ours: Callable[
         heal(final)
         if final.exists() and not (final.is_dir() and (is_ours(final) or not any(final.iterdir()))):
             raise OutputError(
-                f"{final} exists and is not an artifact of rnn-export, or holds other files",
+                f"{final} exists and is nothing that this command made, or holds other files",
                 "Choose another -o; it was kept",
             )
         final.parent.mkdir(parents=True, exist_ok=True)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_export.artifact import GOLDEN as SIZES
 from rnn_export.element_types import from_bits, rounded
 from rnn_export.oracle import head_input, run_oracle
 from rnn_export.serving import Interface
 from rnn_export.weights import Head, Weights
 
-SIZES = ((5, 3), (1, 1), (4, 2))  # (T, B): short, because rounding grows with T on chaotic networks
-CHUNKS = (1, 3, 2)  # of the sequence that a server with states gets in several requests
+PARTS = (1, 3, 2)  # of the sequence that a server with states gets in several requests
 _IN_JSON = ("FP32", "FP64")  # Triton's JSON has no FP16 and no BF16
 
 
@@ -47,7 +47,12 @@ class Golden:
 
 
 def make_golden(
-    weights: Weights, head: Head | None, interface: Interface, initial_state: NDArray[np.floating], steps: int | None
+    weights: Weights,
+    head: Head | None,
+    interface: Interface,
+    initial_state: NDArray[np.floating],
+    steps: int | None,
+    max_batch: int,
 ) -> list[Golden]:
     """Requests of several lengths and batches, and for a server with states one sequence in chunks.
 
@@ -56,12 +61,14 @@ def make_golden(
         interface: what clients send.
         initial_state: (L*D, H), where clients send no state.
         steps: T, where the file has a fixed length.
+        max_batch: the most rows of one request.
     """
     names = {tensor.name for tensor in interface.sent}
-    sizes = [(steps or T, 1 if interface.state == "server" else B) for T, B in SIZES]
+    most = 1 if interface.state == "server" else max_batch
+    sizes = [(steps or T, min(B, most)) for T, B in SIZES]
     requests: list[tuple[int, int, tuple[int, ...]]] = [(T, B, ()) for T, B in dict.fromkeys(sizes)]
     if interface.state != "none" and steps is None:
-        requests.append((sum(CHUNKS), 1, CHUNKS))
+        requests.append((sum(PARTS), 1, PARTS))
     made = []
     for number, (T, B, chunks) in enumerate(requests):
         generator = np.random.default_rng(number)
@@ -84,18 +91,31 @@ def _golden(
     lengths: NDArray[np.integer] | None,
     chunks: tuple[int, ...],
 ) -> Golden:
+    inputs = {"input": x, "h_0": h_0, "lengths": None if lengths is None else lengths[None]}
+    return Golden(
+        {name: array.swapaxes(0, 1) for name, array in inputs.items() if name in names and array is not None},
+        true_outputs(weights, head, x, h_0, lengths),
+        chunks,
+    )
+
+
+def true_outputs(
+    weights: Weights, head: Head | None, x: NDArray[Any], h_0: NDArray[Any], lengths: NDArray[np.integer] | None
+) -> dict[str, NDArray[Any]]:
+    """The oracle's answers, rounded once: output (B, T, D*H), h_n (B, L*D, H), and of a head, prediction (B, T, O).
+
+    Args:
+        weights, head: of the network.
+        x: (T, B, I).
+        h_0: (L*D, B, H).
+        lengths: (B,), or None.
+    """
     truth = run_oracle(weights, x, h_0, lengths)
     outputs = {"output": truth.output[:], "h_n": truth.h_n}
     if head is not None:
         read = head_input(head, weights.spec, x, h_0, truth.output[:], lengths)
         outputs["prediction"] = np.asarray(read[:] @ head.weight.T.astype(np.float64) + head.bias)
-    inputs = {"input": x, "h_0": h_0, "lengths": None if lengths is None else lengths[None]}
-    dtype = weights.dtype.name
-    return Golden(
-        {name: array.swapaxes(0, 1) for name, array in inputs.items() if name in names and array is not None},
-        {name: rounded(array.swapaxes(0, 1), dtype) for name, array in outputs.items()},
-        chunks,
-    )
+    return {name: rounded(array.swapaxes(0, 1), weights.dtype.name) for name, array in outputs.items()}
 
 
 def write_golden(golden: Golden, folder: Path, number: int, interface: Interface) -> None:

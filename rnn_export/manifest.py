@@ -16,6 +16,7 @@ from rnn_export.errors import ArtifactError
 SCHEMA = 1
 MANIFEST = "manifest.json"
 VERIFICATION = "verification.json"  # not listed: exporting again makes the same bytes, whatever was verified
+BUNDLE = "bundle"  # the kind of what ship made
 WHOLE_MODEL = "whole-model"  # the kind of a folder that export_model made; an artifact's manifest has no kind
 _AGAIN = "Export it again with rnn-export export"
 

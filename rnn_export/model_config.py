@@ -1,9 +1,11 @@
 """Triton's config.pbtxt: protobuf text of its ModelConfig, read and written without Triton's own packages.
 
 The message types are made at run time from ``_MESSAGES``, which holds the fields that are read or written here. Text
-and JSON know fields by their names only, so the numbers are this module's own. What the table lacks is passed over.
+and JSON know fields by their names only, so the numbers are this module's own. What the table lacks is passed over
+where somebody else's configuration is judged, and refused where it is to be sent on.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -20,26 +22,17 @@ from rnn_export.errors import ArtifactError, UsageError
 
 FILE = "config.pbtxt"
 LONGEST = 200  # characters of what the parser says
+_HINT = "Correct it; it is protobuf text of a ModelConfig"
+_UNKNOWN = "Take that field out, or copy the model into the server's repository"
 Config = Any  # a message whose class is made at run time
 _PACKAGE = "inference"
-_SCALARS = {
-    "string": 9,
-    "bool": 8,
-    "int32": 5,
-    "int64": 3,
-    "uint32": 13,
-    "uint64": 4,
-    "float": 2,
-}  # FieldDescriptorProto
+_SCALARS = {"string": 9, "bool": 8, "int32": 5, "int64": 3, "uint32": 13, "uint64": 4}  # FieldDescriptorProto
 _ENUM, _MESSAGE, _OPTIONAL, _REPEATED = 14, 11, 1, 3
 _ENUMS = {
     "DataType": "TYPE_INVALID TYPE_BOOL TYPE_UINT8 TYPE_UINT16 TYPE_UINT32 TYPE_UINT64 TYPE_INT8 TYPE_INT16 TYPE_INT32 "
     "TYPE_INT64 TYPE_FP16 TYPE_FP32 TYPE_FP64 TYPE_STRING TYPE_BF16",
-    "Format": "FORMAT_NONE FORMAT_NHWC FORMAT_NCHW",
     "InstanceKind": "KIND_AUTO KIND_GPU KIND_CPU KIND_MODEL",
     "ControlKind": "CONTROL_SEQUENCE_START CONTROL_SEQUENCE_READY CONTROL_SEQUENCE_END CONTROL_SEQUENCE_CORRID",
-    "BatchInputKind": "BATCH_ELEMENT_COUNT BATCH_ACCUMULATED_ELEMENT_COUNT BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO "
-    "BATCH_MAX_ELEMENT_COUNT_AS_SHAPE BATCH_ITEM_SHAPE BATCH_ITEM_SHAPE_FLATTEN",
 }
 # "kind name" each; kind* is repeated, {kind} a map from strings, and of what follows @ at most one is set.
 _MESSAGES = {
@@ -47,62 +40,71 @@ _MESSAGES = {
     "int32 max_batch_size, Input* input, Output* output, BatchInput* batch_input, Optimization optimization, "
     "DynamicBatching dynamic_batching @scheduling, SequenceBatching sequence_batching @scheduling, "
     "Ensemble ensemble_scheduling @scheduling, InstanceGroup* instance_group, string default_model_filename, "
-    "{Parameter} parameters, Warmup* model_warmup, TransactionPolicy model_transaction_policy",
+    "{string} cc_model_filenames, {Parameter} parameters, Warmup* model_warmup, Operations model_operations, "
+    "Agents model_repository_agents",
     "VersionPolicy": "Latest latest @policy, All all @policy, Specific specific @policy",
     "Latest": "uint32 num_versions",
     "All": "",
     "Specific": "int64* versions",
     "Reshape": "int64* shape",
-    "Input": "string name, DataType data_type, Format format, int64* dims, Reshape reshape, bool is_shape_tensor, "
-    "bool allow_ragged_batch, bool optional",
-    "Output": "string name, DataType data_type, int64* dims, Reshape reshape, string label_filename, "
-    "bool is_shape_tensor",
-    "BatchInput": "BatchInputKind kind, string* target_name, DataType data_type, string* source_input",
-    "DynamicBatching": "int32* preferred_batch_size, uint64 max_queue_delay_microseconds, bool preserve_ordering",
+    "Input": "string name, DataType data_type, int64* dims, Reshape reshape, bool allow_ragged_batch",
+    "Output": "string name, DataType data_type, int64* dims, Reshape reshape",
+    "BatchInput": "string* target_name",
+    "DynamicBatching": "uint64 max_queue_delay_microseconds",
     "SequenceBatching": "Direct direct @strategy, Oldest oldest @strategy, uint64 max_sequence_idle_microseconds, "
-    "ControlInput* control_input, State* state, bool iterative_sequence",
-    "Direct": "uint64 max_queue_delay_microseconds, float minimum_slot_utilization",
-    "Oldest": "int32 max_candidate_sequences, int32* preferred_batch_size, uint64 max_queue_delay_microseconds, "
-    "bool preserve_ordering",
+    "ControlInput* control_input, State* state",
+    "Direct": "",
+    "Oldest": "int32 max_candidate_sequences, uint64 max_queue_delay_microseconds",
     "ControlInput": "string name, Control* control",
-    "Control": "ControlKind kind, int32* int32_false_true, float* fp32_false_true, bool* bool_false_true, "
-    "DataType data_type",
-    "State": "string input_name, string output_name, DataType data_type, int64* dims, InitialState* initial_state, "
-    "bool use_same_buffer_for_input_output, bool use_growable_memory",
+    "Control": "ControlKind kind, int32* int32_false_true, DataType data_type",
+    "State": "string input_name, string output_name, DataType data_type, int64* dims, InitialState* initial_state",
     "InitialState": "string name, DataType data_type, int64* dims, bool zero_data @data, string data_file @data",
-    "Ensemble": "Step* step",
-    "Step": "string model_name, int64 model_version, {string} input_map, {string} output_map",
-    "InstanceGroup": "string name, InstanceKind kind, int32 count, int32* gpus",
+    "Ensemble": "",
+    "InstanceGroup": "InstanceKind kind, int32 count",
     "Parameter": "string string_value",
-    "Warmup": "string name, uint32 batch_size, uint32 count, {WarmupInput} inputs",
-    "WarmupInput": "DataType data_type, int64* dims, bool zero_data @data, bool random_data @data, "
-    "string input_data_file @data",
+    "Warmup": "string name, uint32 batch_size, {WarmupInput} inputs",
+    "WarmupInput": "DataType data_type, int64* dims, bool zero_data @data, bool random_data @data",
     "Optimization": "Accelerators execution_accelerators",
     "Accelerators": "Accelerator* gpu_execution_accelerator, Accelerator* cpu_execution_accelerator",
-    "Accelerator": "string name, {string} parameters",
-    "TransactionPolicy": "bool decoupled",
+    "Accelerator": "string name",
+    "Operations": "string* op_library_filename",
+    "Agents": "Agent* agents",
+    "Agent": "string name",
 }
 
 
-def parse_config(text: str, where: str = FILE) -> Config:
+# A name in front of a list without a colon; strings and comments are matched first, and so kept.
+_LIST = re.compile(r""" "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | \#[^\n]* | ([A-Za-z_]\w*) (\s*) \[ """, re.VERBOSE)
+
+
+def parse_config(text: str, where: str = FILE, *, strict: bool = False) -> Config:
     """The configuration that a text says.
 
     Args:
         text: of a config.pbtxt.
         where: the file, for the message.
+        strict: a field that the table lacks is an error too: what is then written or sent is all that the text says.
 
     Raises:
-        ArtifactError: it is damaged; the message names the file and the line.
+        ArtifactError: it is damaged, or has such a field; the message names the file and the line.
     """
     config = _class()()
     try:
-        text_format.Parse(text, config, allow_unknown_field=True)
+        if strict:
+            text_format.Parse(text, config)
+        else:
+            text_format.Parse(_LIST.sub(_with_colon, text), config, allow_unknown_field=True)
     except text_format.ParseError as error:
         said = str(error).rpartition(" : ")[2][:LONGEST]  # behind its own line and column; it repeats the whole line
         place = f"{where}, line {error.GetLine()}" if error.GetLine() else where
-        raise ArtifactError(f"{place}: {said}", "Correct that line; it is protobuf text of a ModelConfig") from None
+        hint = (
+            "Take that field out, or copy the model into the server's repository"
+            if " has no field named " in said
+            else _HINT
+        )
+        raise ArtifactError(f"{place}: {said}", hint) from None
     except RecursionError:
-        raise ArtifactError(f"{where} is nested too deeply", "It is protobuf text of a ModelConfig") from None
+        raise ArtifactError(f"{where} is nested too deeply", _HINT) from None
     return config
 
 
@@ -126,6 +128,11 @@ def write_config(config: Config) -> str:
 def as_json(config: Config) -> str:
     """The same as JSON, in which Triton takes a configuration over the network."""
     return str(json_format.MessageToJson(config, preserving_proto_field_name=True))
+
+
+def _with_colon(found: re.Match[str]) -> str:
+    """``step [`` as ``step: [``, which means the same: without it the parser cannot pass over a list of messages."""
+    return f"{found[1]}:{found[2]}[" if found[1] else found[0]
 
 
 @cache

@@ -177,6 +177,11 @@ def verify(
             subject = subject_of_bundle(path, Path(scratch), asked, on_server=bool(servers))
             if server is not None:
                 server = replace(server, holds_state=Bundle.load(path).facts.interface.state == "server")
+        elif servers:
+            raise UsageError(
+                f"{path} is no bundle: what a server serves is turned, the batch first",
+                "Verify the bundle, or run rnn-export probe URL --artifact " + str(path),
+            )
         else:
             subject = subject_of_artifact(path, Path(scratch), asked)
         engine = _engine(subject, jobs if inputs is None else 1, ray)

@@ -55,6 +55,33 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Load:
+    """What a live server did under load.
+
+    Attributes:
+        clients: how many asked at once.
+        seconds: for how long.
+        answered: requests that were answered.
+        refused: requests that were not.
+        mixed_up: answers that are not the network's for their own request.
+        requests_per_second: that were answered.
+        p50_ms: milliseconds that half of them took at most.
+        p99_ms: milliseconds that all but one in a hundred took at most.
+        requests_per_run: how many the server joined into one run of the model; null where it does not count.
+    """
+
+    clients: int
+    seconds: float
+    answered: int
+    refused: int
+    mixed_up: int
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+    requests_per_run: float | None = None
+
+
+@dataclass(frozen=True)
 class Record:
     """What one runtime showed besides its rows.
 
@@ -64,6 +91,7 @@ class Record:
         precision: what the row asks for: float32, which stands for the network's own type, or TF32.
         placement: where its nodes ran; null where the runtime has no execution providers.
         series: the case that tells most over time: one that failed, else the user's own, else the longest.
+        load: of a live server that was probed; null for any other.
     """
 
     name: str
@@ -71,6 +99,7 @@ class Record:
     precision: str = "float32"
     placement: Placement | None = None
     series: Series | None = None
+    load: Load | None = None
 
 
 def series_of(

@@ -1,18 +1,20 @@
 """A real server on this machine, with a bundle or a model repository: started, waited for, and stopped."""
 
 import os
-import re
+import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from rnn_export.bundle import Bundle, is_bundle
 from rnn_export.environments import environment_of, how_to_install, interpreter_of
-from rnn_export.errors import ArtifactError, InstallationError, OutputError, UsageError
+from rnn_export.errors import InstallationError, OutputError, ServingError, UsageError
 from rnn_export.runtimes import RUNTIMES, Absent
+from rnn_export.runtimes._held_folders import dead_folders, held_folder, new_name
 from rnn_export.runtimes._launching import (
     HOST,
     Process,
@@ -25,30 +27,13 @@ from rnn_export.runtimes._launching import (
     wait_ready,
 )
 from rnn_export.runtimes._mlserver import start_mlserver
-from rnn_export.runtimes._triton import forget_shared_memory, start_triton
+from rnn_export.runtimes._triton import held_regions, new_regions, start_triton
+from rnn_export.servable import Servable, read_servable
 
 HTTP_PORT, GRPC_PORT, TIMEOUT = 8000, 8001, 60.0
-SERVERS = {"triton-python": "triton", "mlserver": "mlserver"}  # target -> the runtime whose environment has the server
-_BACKEND = re.compile(r'^\s*(backend|platform)\s*:\s*"([^"]*)"', re.MULTILINE)
-_ONNX_BACKENDS = ("onnxruntime", "onnxruntime_onnx")
-_SHIP = "Ship it with --target triton-python, which runs the same file"
-
-
-@dataclass(frozen=True)
-class Served:
-    """What a folder asks for.
-
-    Attributes:
-        server: "triton" or "mlserver".
-        folder: of the models.
-        names: of the models.
-        bundle: whether it is one of ours, which can be probed.
-    """
-
-    server: str
-    folder: Path
-    names: tuple[str, ...]
-    bundle: bool
+BETWEEN_LOOKS = 0.2  # seconds, at whether it still runs
+_SCRATCH = "rnn-export-serve-"
+_KEEP_LOG = "The whole log is kept with --log FILE"
 
 
 @dataclass(frozen=True)
@@ -62,7 +47,7 @@ class Running:
         log: what it prints.
     """
 
-    served: Served
+    served: Servable
     url: str
     grpc_url: str
     process: Process
@@ -72,44 +57,15 @@ class Running:
     def ended(self) -> bool:
         return has_ended(self.process)
 
-    @property
-    def last_words(self) -> str:
-        """Why it ended, as far as its log says."""
-        return last_words(self.log)
+    def wait(self) -> NoReturn:
+        """Until it ends by itself.
 
-
-def read_served(path: str | Path, *, maybe_empty: bool = False) -> Served:
-    """Which server a folder is for.
-
-    Args:
-        path: a bundle, which is checked as a whole, or a model repository of Triton.
-        maybe_empty: also a folder without models, for a server that is sent them.
-
-    Raises:
-        ArtifactError: it is neither, or is damaged.
-        UsageError: it is for a server that cannot be run here.
-    """
-    path = Path(path)
-    if is_bundle(path):
-        bundle = Bundle.load(path)
-        target = bundle.facts.target
-        if target not in SERVERS:
-            raise UsageError(f"{path} is for {target}, which does not run here: {_why_not(target)}", _SHIP)
-        return Served(SERVERS[target], path / "models", (bundle.facts.name,), bundle=True)
-    if not path.is_dir():
-        raise ArtifactError(
-            f"{path} does not exist", "Make a bundle with rnn-export ship ARTIFACT --target NAME -o DIR"
-        )
-    models = [place for place in sorted(path.iterdir()) if _is_model(place)]
-    if not models and not maybe_empty:
-        raise ArtifactError(
-            f"{path} is neither a bundle nor a model repository: no folder in it has a config.pbtxt or a version",
-            "Make a bundle with rnn-export ship ARTIFACT --target triton-python -o DIR",
-        )
-    for model in models:
-        if (backend := _backend_of(model)) in _ONNX_BACKENDS:
-            raise UsageError(f"{model} is for the backend {backend}: {_why_not('triton')}", _SHIP)
-    return Served("triton", path, tuple(model.name for model in models), bundle=False)
+        Raises:
+            ServingError: it ended; as far as its log says, why.
+        """
+        while not self.ended:
+            time.sleep(BETWEEN_LOOKS)
+        raise ServingError(f"the server ended: {last_words(self.log)}", _KEEP_LOG)
 
 
 @contextmanager
@@ -137,45 +93,84 @@ def run_server(
         UsageError: a port is taken, or the folder is for a server that cannot be run here.
         InstallationError: the server is not installed, or cannot run with this Python.
         OutputError: the log cannot be written.
-        ArtifactError: the server ended or was not ready in time; it says why.
+        ServingError: the server cannot be started, ended, or was not ready in time; it says why.
     """
-    served = read_served(path, maybe_empty=explicit)
+    served = read_servable(path, maybe_empty=explicit)
     if explicit and served.server != "triton":
         raise UsageError(f"{served.server} has no explicit mode", "Leave out --explicit")
     runtime = RUNTIMES.get(served.server)
     if interpreter_of(runtime) is None:
         raise InstallationError(f"the server {served.server} is not installed", f"Run: {how_to_install(runtime)}")
     http, grpc = _ports(http_port, grpc_port)
-    with tempfile.TemporaryDirectory(prefix="rnn-export-", ignore_cleanup_errors=True) as folder:
-        scratch = Path(folder)
-        said = log or scratch / "server.log"
+    with _scratch() as scratch, ExitStack() as loading:
+        said = _log(log or scratch / "server.log")
         try:
-            process = _started(served, environment_of(runtime), http, grpc, explicit, scratch, said)
+            process = _started(served, environment_of(runtime), http, grpc, explicit, scratch, said, loading)
         except Absent as absent:
             raise InstallationError(str(absent)) from None
         except OSError as error:
-            raise OutputError(f"the server cannot be started: {error}", "Its log goes to --log FILE") from None
+            raise ServingError(
+                f"{served.server} cannot be started: {error}", f"Run: {how_to_install(runtime)}"
+            ) from None
         except subprocess.CalledProcessError:
             raise InstallationError(
                 f"the environment of {served.server} is broken", f"Run: {how_to_install(runtime)}"
             ) from None
         try:
             wait_ready(f"http://{HOST}:{http}", process, timeout, said, served.names)
+            if not explicit:  # nothing is loaded any more
+                loading.close()
             yield Running(served, f"http://{HOST}:{http}", f"grpc://{HOST}:{grpc}", process, said)
         except ServerDied as died:
-            raise ArtifactError(f"{path}: {died}", "The whole log is kept with --log FILE") from None
+            raise ServingError(f"{path}: {died}", _KEEP_LOG) from None
         finally:
             stop(process)
-            forget_shared_memory(http)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for one server; those are removed of servers that nobody could tidy up after, as after kill -9."""
+    temporary = Path(tempfile.gettempdir())
+    for dead in dead_folders(temporary, _SCRATCH):
+        shutil.rmtree(dead, ignore_errors=True)
+    with held_folder(temporary / new_name(_SCRATCH)) as scratch:
+        yield scratch
+
+
+def _log(log: Path) -> Path:
+    """Raises OutputError where it cannot be written."""
+    try:
+        log.write_bytes(b"")
+    except OSError as error:
+        raise OutputError(f"{log} cannot be written: {error.strerror}", "Choose another --log FILE") from None
+    return log
 
 
 def _started(
-    served: Served, environment: Path, http: int, grpc: int, explicit: bool, scratch: Path, log: Path
+    served: Servable,
+    environment: Path,
+    http: int,
+    grpc: int,
+    explicit: bool,
+    scratch: Path,
+    log: Path,
+    loading: ExitStack,
 ) -> Process:
+    """The server's process; ``loading`` holds what it needs while it loads models."""
     if served.server == "mlserver":
         return start_mlserver(environment, served.folder, http=http, grpc=grpc, scratch=scratch, log=log)
-    repository = _mirrored(served.folder, scratch / "repository")
-    return start_triton(environment, repository, http=http, grpc=grpc, explicit=explicit, scratch=scratch, log=log)
+    repository, regions = _mirrored(served.folder, scratch / "repository"), new_regions()
+    loading.enter_context(held_regions(regions))
+    return start_triton(
+        environment,
+        repository,
+        http=http,
+        grpc=grpc,
+        regions=regions,
+        explicit=explicit,
+        scratch=scratch,
+        log=log,
+    )
 
 
 def _mirrored(source: Path, target: Path) -> Path:
@@ -199,25 +194,3 @@ def _ports(http: int, grpc: int) -> tuple[int, int]:
             raise UsageError(f"port {port} of {HOST} is taken", f"Choose another with {option}, or 0 for any free one")
     found = free_ports(2)
     return http or found[0], grpc or found[1]
-
-
-def _is_model(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    return (folder / "config.pbtxt").is_file() or any(place.name.isdecimal() for place in folder.iterdir())
-
-
-def _backend_of(model: Path) -> str:
-    """As its configuration says, or Triton would guess from its file."""
-    config = model / "config.pbtxt"
-    text = config.read_text(errors="replace") if config.is_file() else ""
-    said: dict[str, str] = dict(_BACKEND.findall(text))
-    if name := said.get("backend") or said.get("platform"):
-        return name
-    return "onnxruntime" if any(model.glob("*/model.onnx")) and not any(model.glob("*/model.py")) else ""
-
-
-def _why_not(target: str) -> str:
-    if target in ("triton", "kserve", "seldon"):
-        return "the Triton that pip installs has the python backend alone"
-    return "there is no such server to install with pip"

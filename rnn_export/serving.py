@@ -19,6 +19,7 @@ from rnn_export.forms._tidy import graphs
 if TYPE_CHECKING:
     from rnn_export.spec import RNNSpec
 
+STATES = {"none": "stateless", "client": "the client holds the state", "server": "the server holds the state"}
 DATATYPES: dict[int, str] = {  # ONNX element type -> the name in the Open Inference Protocol
     onnx.TensorProto.FLOAT: "FP32",
     onnx.TensorProto.DOUBLE: "FP64",
@@ -72,6 +73,11 @@ def check_shippable(form: str, spec: "RNNSpec", state: str) -> None:
         raise UsageError(
             f"form {form!r} is one step, and a server gets sequences",
             "Export another form, such as --form scan: one step is a sequence of length 1",
+        )
+    if state != "none" and FORMS.get(form).length == "fixed":
+        raise UsageError(
+            f"form {form!r} has a fixed length, and a sequence that is streamed comes in parts of any",
+            "Export another form, such as --form scan, or ship it --stateless",
         )
     if state != "none" and spec.bidirectional:
         raise UsageError(

@@ -11,10 +11,10 @@ import onnx
 from numpy.typing import NDArray
 
 from rnn_export.artifact import Artifact, digest_of
-from rnn_export.bundle import PROOF, Bundle, Content, Facts, Proof, write_bundle
+from rnn_export.bundle import NAME, PROOF, Bundle, Content, Facts, Proof, write_bundle
 from rnn_export.card import card_of
-from rnn_export.cases import read_arrays
-from rnn_export.checkpoint import Checkpoint
+from rnn_export.checkpoint import Checkpoint, initial_state_of
+from rnn_export.element_types import FLOATS
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import ArtifactError, SourceError, UsageError
 from rnn_export.forms import draw
@@ -32,8 +32,7 @@ from rnn_export.targets import TARGETS, Shipment, Target
 from rnn_export.verification import Progress, verify_runtime
 from rnn_export.verification_file import Verification, verification_from_report, verification_of
 
-MAX_BATCH = 32  # rows in one run: beyond it a batch takes longer, and little more comes out of one processor
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  # it becomes a folder, and part of addresses
+MAX_BATCH = 32  # rows in one run, where the user does not say
 TIMEOUT = 60.0
 MODES = {"stateless": "none", "client-state": "client", "streaming": "server"}
 
@@ -48,7 +47,7 @@ class Order:
         mode: "stateless": every request is a whole sequence; "client-state": the client sends h_0 and gets h_n;
             "streaming": the server carries the state, and where it cannot, the client does.
         max_batch: the most rows in one run.
-        initial_state: an .npz file with h_0 (L*D, H) that was learned; zeros if None.
+        initial_state: a checkpoint file with a learned h_0 (L*D, H); zeros if None.
         release: of the server, such as 25.10.
     """
 
@@ -101,11 +100,9 @@ def ship(
     model = served_model(form_model, found.spec, state, initial_state)
     interface = interface_of(model, state)
     data = found.path / DATA
-    shipment = Shipment(
-        name, model, data if data.exists() else None, interface, order.max_batch, initial_state, order.release
-    )
+    shipment = Shipment(name, model, data if data.exists() else None, interface, order.max_batch, initial_state)
     weights, head = checkpoint.weights, checkpoint.head
-    golden = make_golden(weights, head, interface, initial_state, found.steps)
+    golden = make_golden(weights, head, interface, initial_state, found.steps, order.max_batch)
     facts = Facts(
         target=target.name,
         name=name,
@@ -120,7 +117,7 @@ def ship(
         max_batch=order.max_batch,
         learned_state=shipment.learned,
         release=order.release,
-        proof=Proof("", "", 0, 0.0, str(digest_of(found.path)), verified_on),
+        proof=Proof("", "", 0, None, str(digest_of(found.path)), verified_on),
     )
 
     def prove(folder: Path, file: Path) -> Facts:
@@ -155,30 +152,26 @@ def _verified_on(artifact: Artifact, record: Verification | None, target: Target
         ArtifactError: the engine of the target's server is not among them, and nobody said that it need not be.
     """
     passed = {} if record is None else {name: row.version for name, row in record.passed_on.items()}
-    engines = [name for name in passed if name.partition("@")[0] in (target.engine, "onnxruntime")]
+    package = RUNTIMES.get(target.engine).distribution  # the same engine in another version is called by it
+    engines = [name for name in passed if name == target.engine or name.partition("@")[0] == package]
     if engines or unverified:
         return passed
     why = "was never verified" if not passed else f"was verified on {', '.join(passed)} and not on {target.engine}"
     raise ArtifactError(
         f"{artifact.path} {why}",
-        f"Run rnn-export verify {artifact.path} --runtime {target.engine}; --unverified ships it, and the card says so",
+        f"Run rnn-export verify {artifact.path} --runtime {target.engine}; where its folder cannot be written, name "
+        "the result with --verified-by; --unverified ships it, and the card says so",
     )
 
 
 def _initial_state(file: Path | None, checkpoint: Checkpoint) -> NDArray[Any]:
     """(L*D, H) in the weights' type, zeros where no file is given."""
     spec, dtype = checkpoint.weights.spec, checkpoint.weights.dtype
-    shape = (spec.num_layers * spec.num_directions, spec.hidden_size)
     if file is None:
-        return np.zeros(shape, dtype)
-    arrays = read_arrays(file)
-    if "h_0" not in arrays:
-        raise SourceError(f"{file.name} has no array h_0", f"It has {', '.join(arrays) or 'none'}")
-    state = arrays["h_0"]
-    if state.shape in ((shape[0], 1, shape[1]), shape[1:] if shape[0] == 1 else shape):
-        state = state.reshape(shape)  # as torch keeps it, with an axis for the batch, or of one layer without
-    if state.shape != shape or state.dtype.kind not in "fV" or not np.isfinite(state).all():
-        raise SourceError(f"h_0 in {file.name} is {state.dtype}{list(state.shape)}, and no finite {dtype}{list(shape)}")
+        return np.zeros((spec.num_layers * spec.num_directions, spec.hidden_size), dtype)
+    state = initial_state_of(file, spec)
+    if state.dtype.name not in FLOATS or not np.isfinite(state.astype(np.float64)).all():
+        raise SourceError(f"the initial state in {file.name} is {state.dtype}, or not finite", f"It has to be {dtype}")
     return state.astype(dtype)
 
 
@@ -222,5 +215,5 @@ def _proved(
     residuals = [row.residual for row in rows if row.residual is not None]
     cases = sum(row.passed for row in rows)
     return replace(
-        facts.proof, runtime=engine.name, version=rows[0].version, cases=cases, residual=max(residuals, default=0.0)
+        facts.proof, runtime=engine.name, version=rows[0].version, cases=cases, residual=max(residuals, default=None)
     )

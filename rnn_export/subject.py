@@ -12,7 +12,7 @@ import onnx
 
 from rnn_export.artifact import MANIFEST, Artifact
 from rnn_export.bundle import PROOF, Bundle
-from rnn_export.cases import EXPORT_B, REPEATED, Case, Check, case_from_file, default_cases, repeated_rows
+from rnn_export.cases import EXPORT_B, EXPORT_T, REPEATED, Case, Check, case_from_file, default_cases, repeated_rows
 from rnn_export.checkpoint import load_checkpoint, save_weights
 from rnn_export.errors import ArtifactError
 from rnn_export.forms import FORMS
@@ -160,7 +160,7 @@ def subject_of_bundle(path: Path, scratch: Path, asked: Asked = Asked(), *, on_s
     staged = scratch / "bundle"
     shutil.copytree(path, staged, symlinks=True)
     bundle = Bundle.load(staged)
-    served = Served(bundle.facts.interface, bundle.initial_state(), bundle.facts.max_batch, on_server)
+    served = Served(bundle.facts.interface, bundle.initial_state, bundle.facts.max_batch, on_server)
     return subject_of_served(
         path.resolve().name, bundle.facts.form, bundle.model_path, staged / PROOF, served, scratch, asked
     )
@@ -262,7 +262,9 @@ def _subject(
         most_B=served.most_rows if served else None,
     )
     if served is not None and (served.most_rows is None or served.most_rows >= len(REPEATED)):
-        cases.append(repeated_rows(next(case for case in cases if case.check is Check.STEPS and case.B == EXPORT_B)))
+        T = signature.fixed_T or EXPORT_T
+        usual = [case for case in cases if case.check is Check.STEPS and (case.T, case.B) == (T, EXPORT_B)]
+        cases.append(repeated_rows(usual[0]))
     if asked.inputs is not None:
         own = case_from_file(asked.inputs, weights.spec, weights.dtype, signature.lengths is not None)
         cases.insert(0, own)

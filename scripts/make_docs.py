@@ -19,12 +19,12 @@ import click
 
 from rnn_export.cli import group
 from rnn_export.machine import Environment
-from rnn_export.record import Placement, Record, Series
+from rnn_export.record import Load, Placement, Record, Series
 from rnn_export.report import SCHEMA, Report
 from rnn_export.result import Result
 
 ROOT = Path(__file__).resolve().parent.parent
-MODEL = (Report, Result, Record, Placement, Series, Environment)
+MODEL = (Report, Result, Record, Placement, Series, Load, Environment)
 RESULT = f"""# The result of a verification
 
 Made by `python scripts/make_docs.py` from the dataclasses. Every report is rendered from this one model, which

@@ -85,7 +85,7 @@ class TestReplacing:
     def test_somebody_elses_folder_is_kept(self, tmp_path):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "thesis.txt").write_text("mine")
-        with pytest.raises(OutputError, match="exists and is not an artifact") as caught:
+        with pytest.raises(OutputError, match="exists and is nothing that this command made") as caught:
             replace_folder(tmp_path / "out", filled_with("new"), is_ours)
         assert str(tmp_path / "out") in str(caught.value)
         assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
@@ -93,7 +93,7 @@ class TestReplacing:
 
     def test_a_file_is_kept(self, tmp_path):
         (tmp_path / "out").write_text("mine")
-        with pytest.raises(OutputError, match="exists and is not an artifact"):
+        with pytest.raises(OutputError, match="exists and is nothing that this command made"):
             replace_folder(tmp_path / "out", filled_with("new"), is_ours)
         assert (tmp_path / "out").read_text() == "mine"
 
@@ -132,7 +132,7 @@ class TestPlacesThatCannotBe:
         assert set(names_in(tmp_path)) <= {name}
 
     def test_the_root_is_kept(self):
-        with pytest.raises(OutputError, match="exists and is not an artifact"):
+        with pytest.raises(OutputError, match="exists and is nothing that this command made"):
             replace_folder(Path("/"), filled_with("new"), is_ours)
 
     def test_the_empty_folder_that_one_stands_in_is_used(self, tmp_path, monkeypatch):

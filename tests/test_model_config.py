@@ -1,14 +1,17 @@
 """config.pbtxt as Triton reads and writes it, with any names in it."""
 
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rnn_export
 from rnn_export.environments import interpreter_of
 from rnn_export.errors import ArtifactError, UsageError
-from rnn_export.model_config import config_from, parse_config, write_config
+from rnn_export.model_config import _MESSAGES, config_from, parse_config, write_config
 from rnn_export.runtimes import RUNTIMES
 from scripts.wrong.repositories import H_C, network, sizes, stateless, streaming
 
@@ -28,8 +31,10 @@ parameters { key: "intra_op_thread_count" value: { string_value: "1" } }
 optimization { execution_accelerators { cpu_execution_accelerator [ { name: "openvino" } ] } }
 model_warmup [ { name: "w" batch_size: 2
   inputs { key: "x" value: { data_type: TYPE_FP32 dims: [ 4, 8 ] random_data: true } } } ]
-response_cache { enable: true }
+version_policy { specific { versions: [ 1, 3 ] } }
+cc_model_filenames { key: "8.9" value: "other.onnx" }
 model_operations: { op_library_filename: "unknown.so" }
+response_cache { enable: true }
 """
 NAMES = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),  # protobuf has no lone surrogates
@@ -51,6 +56,45 @@ def test_the_text_that_triton_takes_is_read():
     assert config.parameters["intra_op_thread_count"].string_value == "1"
     assert config.optimization.execution_accelerators.cpu_execution_accelerator[0].name == "openvino"
     assert config.model_warmup[0].inputs["x"].WhichOneof("data") == "random_data"
+    assert list(config.version_policy.specific.versions) == [1, 3]
+    assert dict(config.cc_model_filenames) == {"8.9": "other.onnx"}
+
+
+def test_what_is_sent_on_has_to_be_known():
+    """Else it would be left out, and the server would run something else than the file says."""
+    known = TEXT[: TEXT.index("response_cache")]
+    assert parse_config(known, strict=True) == parse_config(known)
+    with pytest.raises(
+        ArtifactError, match=r'^lstm/config.pbtxt, line \d+: .* no field named "response_cache"'
+    ) as caught:
+        parse_config(TEXT, "lstm/config.pbtxt", strict=True)
+    assert "field" in caught.value.hint
+    with pytest.raises(ArtifactError, match='"label_filename"'):
+        parse_config('output { label_filename: "words" }', strict=True)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        'batch_output [ { target_name: [ "y" ] kind: BATCH_SCATTER_WITH_INPUT_SHAPE }, { } ]',
+        'ensemble_scheduling { step\n[ { model_name: "a" input_map { key: "x" value: "y" } } ] }',
+        "instance_group { rate_limiter { resources [ < name: 'r' > ] } kind: KIND_CPU }",
+    ],
+)
+def test_lists_of_what_is_not_known_are_passed_over(unknown):
+    text = f"{unknown} name: \"a [\" # b [\nplatform: 'c \\' [ \"' max_batch_size: x"
+    with pytest.raises(ArtifactError, match=f"line {text.count(chr(10)) + 1}: .*integer: x"):
+        parse_config(text)
+    config = parse_config(text.replace(" x", " 8"))
+    assert (config.name, config.platform, config.max_batch_size) == ("a [", "c ' [ \"", 8)
+
+
+def test_every_field_of_the_table_is_read_or_written_somewhere():
+    others = [file for file in Path(rnn_export.__file__).parent.rglob("*.py") if file.name != "model_config.py"]
+    words = {word for file in others for word in re.findall(r"\w+", file.read_text())}
+    for fields in _MESSAGES.values():
+        for field in filter(None, fields.split(", ")):
+            assert field.split()[1] in words, field
 
 
 def test_of_what_excludes_each_other_one_is_set():

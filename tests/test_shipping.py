@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from rnn_export.artifact import Artifact
 from rnn_export.bundle import Bundle, is_bundle
+from rnn_export.checkpoint import load_checkpoint
 from rnn_export.errors import ArtifactError, OutputError, SourceError, UsageError
 from rnn_export.onnxruntime_releases import RELEASES
 from rnn_export.pipeline import describe, export, verify
@@ -14,7 +16,7 @@ from rnn_export.reports import write_report
 from rnn_export.shipping import Order, ship
 from rnn_export.subject import subject_of_bundle
 from tests.servers import need
-from tests.shipped import shipped, verified
+from tests.shipped import forged, shipped, verified
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,12 @@ class TestProof:
         verify(found.path, runtimes=["onnx-reference"])
         with pytest.raises(ArtifactError, match="onnx-reference and not on onnxruntime-cpu"):
             ship(found.path, tmp_path / "bundle", Order("triton"))
+
+    def test_another_engine_in_the_same_version_table_does_not_count(self, artifact, tmp_path):
+        """ONNX Runtime says nothing about OpenVINO."""
+        need("openvino")
+        with pytest.raises(ArtifactError, match="not on openvino"):
+            ship(artifact.path, tmp_path / "bundle", Order("ovms"))
 
     def test_a_result_that_was_kept_stands_for_the_record(self, tmp_path):
         found = export("rnn:3,4", tmp_path / "net")
@@ -129,6 +137,10 @@ class TestOrders:
         with pytest.raises(OutputError, match="exists"):
             ship(artifact.path, artifact.path, Order("triton"))
         assert (tmp_path / "mine" / "notes").read_text() == "mine"
+        bundle = ship(artifact.path, tmp_path / "bundle", Order("triton"))
+        with pytest.raises(OutputError, match="nothing that this command made"):
+            export("rnn:3,4", bundle.path)  # nor does export take a bundle's place
+        assert is_bundle(bundle.path)
 
     def test_a_bundle_is_replaced_as_a_whole(self, artifact, tmp_path):
         ship(artifact.path, tmp_path / "bundle", Order("triton", name="one"))
@@ -149,24 +161,71 @@ class TestInitialState:
         np.savez(tmp_path / "state.npz", h_0=learned)
         bundle = ship(artifact.path, tmp_path / "bundle", Order("triton", initial_state=tmp_path / "state.npz"))
         assert bundle.facts.learned_state
-        assert np.array_equal(bundle.initial_state(), learned[:, 0])
+        assert np.array_equal(bundle.initial_state, learned[:, 0])
         (tmp_path / "scratch").mkdir()
         subject = subject_of_bundle(bundle.path, tmp_path / "scratch")
         assert all(np.array_equal(case.h_0[:, b], learned[:, 0]) for case in subject.cases for b in range(case.B))
 
+    def test_any_checkpoint_file_says_it_and_export_says_that_it_is_there(self, tmp_path):
+        network = torch.nn.RNN(3, 4)
+        learned = torch.linspace(-1, 1, 4)[None, None]
+        torch.save({**network.state_dict(), "h0": learned}, tmp_path / "learned.pt")
+        checkpoint = load_checkpoint(tmp_path / "learned.pt")
+        assert any("'h0' may be a learned initial state" in note for note in checkpoint.notes)
+        found = export(checkpoint, tmp_path / "net")
+        order = Order("triton", initial_state=tmp_path / "learned.pt")
+        bundle = ship(found.path, tmp_path / "bundle", order, unverified=True)
+        assert np.array_equal(bundle.initial_state, learned.numpy()[0])
+
     @pytest.mark.parametrize(
         ("arrays", "message"),
         [
-            ({"h0": np.zeros((1, 4), np.float32)}, "has no array h_0"),
-            ({"h_0": np.zeros((2, 4), np.float32)}, "no finite"),
-            ({"h_0": np.full((1, 4), np.nan, np.float32)}, "no finite"),
-            ({"h_0": np.zeros((1, 4), np.int64)}, "no finite"),
+            ({"h_0": np.zeros((2, 4), np.float32)}, "no tensor of that shape"),
+            (
+                {"a": np.zeros((1, 4), np.float32), "b": np.zeros((4,), np.float32)},
+                "several tensors of that shape: a, b",
+            ),
+            ({"h_0": np.full((1, 4), np.nan, np.float32)}, "not finite"),
+            ({"h_0": np.zeros((1, 4), np.int64)}, "no tensor of that shape"),
         ],
     )
     def test_what_is_no_state_is_refused(self, artifact, tmp_path, arrays, message):
         np.savez(tmp_path / "state.npz", **arrays)
         with pytest.raises(SourceError, match=message):
             ship(artifact.path, tmp_path / "bundle", Order("triton", initial_state=tmp_path / "state.npz"))
+
+
+class TestForgery:
+    """Behind a valid seal, as anybody can make one: what is read has to fit together all the same."""
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda facts: facts.update(name="../../elsewhere"), "no name of a model"),
+            (lambda facts: facts.update(model="proof/weights.safetensors"), "is not the one that is served"),
+            (lambda facts: facts.update(model="/etc/hostname"), "is not the one that is served"),
+            (lambda facts: facts.update(form="nothing"), "unknown form"),
+            (lambda facts: facts.pop("interface"), "interface is missing"),
+        ],
+    )
+    def test_facts_that_do_not_fit_the_files_are_damage(self, artifact, tmp_path, change, message):
+        bundle = ship(artifact.path, tmp_path / "bundle", Order("triton"))
+        forged(bundle.path, change)
+        with pytest.raises(ArtifactError, match=message):
+            Bundle.load(bundle.path)
+
+    @pytest.mark.parametrize("file", ["initial_state.npz", "golden/0.npz", "weights.safetensors"])
+    @pytest.mark.parametrize("content", [b"", b"no archive", "another array"])
+    def test_files_that_hold_something_else_are_damage(self, artifact, tmp_path, file, content):
+        bundle = ship(artifact.path, tmp_path / "bundle", Order("triton"))
+        place = bundle.path / "proof" / file
+        if isinstance(content, str):
+            np.savez(tmp_path / "other.npz", h_0=np.zeros((3, 3), np.float32))
+            content = (tmp_path / "other.npz").read_bytes()
+        place.write_bytes(content)
+        forged(bundle.path)
+        with pytest.raises(ArtifactError, match="is damaged"):
+            Bundle.load(bundle.path)
 
 
 class TestBundle:
@@ -184,7 +243,7 @@ class TestBundle:
 
     def test_the_golden_requests_are_bodies_for_curl_with_the_same_numbers(self, artifact, tmp_path):
         bundle = ship(artifact.path, tmp_path / "bundle", Order("triton", mode="streaming"))
-        golden = bundle.golden()
+        golden = bundle.golden
         assert {len(one.inputs["input"]) for one in golden} == {1}  # a sequence is one row
         assert [one.chunks for one in golden] == [(), (), (), (1, 3, 2)]
         body = json.loads((bundle.path / "proof" / "golden" / "0.json").read_text())

@@ -1,5 +1,6 @@
 """``rnn-export export``."""
 
+import shlex
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -96,7 +97,7 @@ def command(
     listed = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
     click.echo(f"{output}: {artifact.spec}, {kind}, form {form}, opset {opset}, {listed}")
     runtimes = targets or ("onnxruntime-cpu",)
-    say(f"next: rnn-export verify {output} {' '.join(f'--runtime {name}' for name in runtimes)}")
+    say(f"next: rnn-export verify {shlex.quote(str(output))} {' '.join(f'--runtime {name}' for name in runtimes)}")
     return 0
 
 

@@ -3,15 +3,12 @@
 import shlex
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
 
 from rnn_export.cli._options import say, working
-
-BETWEEN_LOOKS = 0.2  # seconds, at whether the server still runs
-SERVER_ENDED = 4
 
 
 @click.command("serve")
@@ -46,7 +43,6 @@ def command(folder: Path, http_port: int, grpc_port: int, explicit: bool, timeou
     """
     from rnn_export.server import run_server
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to end is how a server ends, as by Ctrl-C
     started = time.monotonic()
     with ExitStack() as stack:
         with working(f"starting the server for {folder}"):
@@ -55,16 +51,13 @@ def command(folder: Path, http_port: int, grpc_port: int, explicit: bool, timeou
                     folder, http_port=http_port, grpc_port=grpc_port, explicit=explicit, timeout=timeout, log=log
                 )
             )
-        names, kind = ", ".join(server.served.names) or "nothing yet", server.served.server
         took = time.monotonic() - started
-        click.echo(f"{kind} serves {names} at {server.url} and {server.grpc_url}, ready after {took:.1f} s")
-        artifact = shlex.quote(str(folder)) if server.served.bundle else "ARTIFACT"
-        for name in server.served.names[:1]:
-            say(f"next: rnn-export probe {server.url} --model {name} --artifact {artifact}; Ctrl-C ends this")
-        try:
-            while not server.ended:
-                time.sleep(BETWEEN_LOOKS)
-        except KeyboardInterrupt:
-            return 0
-        say(f"rnn-export: error: the server ended: {server.last_words}")
-    return SERVER_ENDED
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # from here on to be told to end is how it ends
+        with suppress(KeyboardInterrupt):
+            names, kind = ", ".join(server.served.names) or "nothing yet", server.served.server
+            click.echo(f"{kind} serves {names} at {server.url} and {server.grpc_url}, ready after {took:.1f} s")
+            artifact = shlex.quote(str(folder)) if server.served.bundle else "ARTIFACT"
+            for name in server.served.names[:1]:
+                say(f"next: rnn-export probe {server.url} --model {name} --artifact {artifact}; Ctrl-C ends this")
+            server.wait()
+    return 0

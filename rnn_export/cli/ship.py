@@ -1,5 +1,6 @@
 """``rnn-export ship``."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,9 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--target", help="The server: triton, triton-python, kserve, seldon, ovms, mlserver, ray-serve or onnx.")
 @click.option("--name", help="Of the model on the server; that of the artifact's folder if not said.")
-@click.option(
-    "--stateless", "mode", flag_value="stateless", default=True, help="Every request is a whole sequence (default)."
-)
-@click.option(
-    "--streaming", "mode", flag_value="streaming", help="The server carries the state; where it cannot, the client."
-)
-@click.option("--client-state", "mode", flag_value="client-state", help="The client sends h_0 and gets h_n.")
+@click.option("--stateless", is_flag=True, help="Each request is a whole sequence (default).")
+@click.option("--streaming", is_flag=True, help="The server carries the state, or else the client.")
+@click.option("--client-state", is_flag=True, help="The client sends h_0 and gets h_n.")
 @click.option(
     "--initial-state", type=click.Path(path_type=Path), help="An .npz with a learned h_0 (L*D, H); else zeros."
 )
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--check", "repository", type=click.Path(path_type=Path), help="Check a model repository instead.")
 @click.option("--push", metavar="URL", help="Then load it into this Triton, which runs in explicit mode, and probe it.")
 @click.option("--allow-code", is_flag=True, help="Also push a model.py: the server runs it.")
+@click.option("--replace", is_flag=True, help="Also push over a model of the same name.")
 @format_option
 @files_option("--report")
 def command(
@@ -43,7 +41,9 @@ def command(
     output: Path | None,
     target: str | None,
     name: str | None,
-    mode: str,
+    stateless: bool,
+    streaming: bool,
+    client_state: bool,
     initial_state: Path | None,
     max_batch: int,
     triton_release: str | None,
@@ -52,6 +52,7 @@ def command(
     repository: Path | None,
     push: str | None,
     allow_code: bool,
+    replace: bool,
     style: str,
     files: tuple[Path, ...],
 ) -> int:
@@ -65,12 +66,16 @@ def command(
       rnn-export ship --check model-repository
       rnn-export ship bundle --push http://127.0.0.1:8000
     """
+    asked = {"stateless": stateless, "streaming": streaming, "client-state": client_state}
+    modes = [name for name, chosen in asked.items() if chosen] or ["stateless"]
+    if len(modes) > 1:
+        raise click.UsageError(f"--{modes[0]} and --{modes[1]} are two ways to ship: choose one")
     if repository is not None:
         from rnn_export.repository.checking import check_repository
 
         with errors_reported(style, files):
-            if artifact is not None or output is not None or target is not None:
-                raise click.UsageError("--check DIR ships nothing: leave ARTIFACT, --target and -o out")
+            if (artifact, output, target, push) != (None, None, None, None):
+                raise click.UsageError("--check DIR ships nothing: leave ARTIFACT, --target, -o and --push out")
             report = check_repository(repository, release=triton_release)
         deliver(report, style, files)
         return report.exit_code
@@ -87,7 +92,7 @@ def command(
             raise click.UsageError("ship needs --target NAME and -o DIR")
         from rnn_export.shipping import Order, ship
 
-        order = Order(target, name, mode, max_batch, initial_state, triton_release)
+        order = Order(target, name, modes[0], max_batch, initial_state, triton_release)
         with progress() as tell:
             bundle = ship(artifact, output, order, unverified=unverified, report=verified_by, progress=tell)
         _say_what_was_made(bundle, output)
@@ -96,20 +101,21 @@ def command(
     from rnn_export.pushing import push as load
 
     with errors_reported(style, files), progress() as tell:
-        report = load(bundle, push, allow_code=allow_code, progress=tell)
+        report = load(bundle, push, allow_code=allow_code, replace=replace, progress=tell)
     deliver(report, style, files)
     return report.exit_code
 
 
 def _say_what_was_made(bundle: "Bundle", output: Path) -> None:
+    from rnn_export.serving import STATES
     from rnn_export.targets import TARGETS
 
     facts = bundle.facts
     proof, sides = facts.proof, (facts.interface.sent, facts.interface.outputs)
     words = " -> ".join(", ".join(tensor.name for tensor in tensors) for tensors in sides)
-    held = {"none": "stateless", "client": "the client holds the state", "server": "the server holds the state"}
+    residual = "" if proof.residual is None else f", residual {proof.residual:.2f}"
     click.echo(
-        f"{output}: {facts.name} for {facts.target}, {held[facts.interface.state]}, {words}; "
-        f"verified on {proof.runtime} {proof.version}: {proof.cases} cases, residual {proof.residual:.2f}"
+        f"{output}: {facts.name} for {facts.target}, {STATES[facts.interface.state]}, {words}; "
+        f"verified on {proof.runtime} {proof.version}: {proof.cases} cases{residual}"
     )
-    say(f"next: {TARGETS.get(facts.target).serve.replace('DIR', str(output))}")
+    say(f"next: {TARGETS.get(facts.target).serve.replace('DIR', shlex.quote(str(output)))}")

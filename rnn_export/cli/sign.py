@@ -1,6 +1,7 @@
 """``rnn-export sign``."""
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -31,5 +32,6 @@ def command(folder: Path, private_key: Path, signature: Path | None) -> None:
     from rnn_export.signing import sign
 
     place = sign(folder, private_key, signature, os.environ.get("RNN_EXPORT_KEY_PASSWORD"))
-    say(f"{folder} is signed; check it with: rnn-export check {folder} --public-key FILE")
+    where = f" --signature {shlex.quote(str(signature))}" if signature else ""
+    say(f"{folder} is signed; check it with: rnn-export check {shlex.quote(str(folder))} --public-key FILE{where}")
     click.echo(place)

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_export.child import Failure
-from rnn_export.golden import Golden
+from rnn_export.golden import Golden, true_outputs
 from rnn_export.judgement import Judgement
-from rnn_export.live_server.endpoint import Arrays, Description, Endpoint, Replies, Step
+from rnn_export.live_server.endpoint import Arrays, Description, Endpoint, Refused, Replies, Step
 from rnn_export.live_server.requests import Request, judge_answer, make_request
 from rnn_export.live_server.yardstick import Yardstick
 from rnn_export.result import Result, Stage, Status
+from rnn_export.rounding import ARITHMETICS
 from rnn_export.serving import Interface, Tensor
 from rnn_export.subject import Subject
+
+ROUNDINGS = 8  # between the oracle's sums here and where the bundle was made
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Probed:
         start: (L*D, H), the state of a sequence's beginning where clients send none.
         description: what the server says of itself.
         yardstick: torch's errors on the requests.
+        max_batch: the most rows of one request.
     """
 
     endpoint: Endpoint
@@ -37,6 +40,7 @@ class Probed:
     start: NDArray[Any]
     description: Description
     yardstick: Yardstick
+    max_batch: int
 
     @property
     def holds_state(self) -> bool:
@@ -44,13 +48,20 @@ class Probed:
         return self.interface.state == "server"
 
     @property
-    def most_rows(self) -> int:
+    def said_max_batch(self) -> int:
         """Rows that the server says it takes at once; 0 where it does not say."""
         return int((self.description.config or {}).get("max_batch_size") or 0)
 
+    @property
+    def joins(self) -> bool:
+        """Whether the server says that it joins requests."""
+        batchers = ("dynamic_batching", "sequence_batching")
+        return self.said_max_batch > 1 and any((self.description.config or {}).get(one) is not None for one in batchers)
+
     def request(self, T: int, B: int, *seed: int) -> Request:
-        """Random inputs; of one row where the server holds the state."""
-        return make_request(self.subject, self.start, T, 1 if self.holds_state else B, seed)
+        """Random inputs, of no more rows than one request may have: one where the server holds the state."""
+        most = 1 if self.holds_state else self.max_batch
+        return make_request(self.subject, self.start, T, min(B, most), seed)
 
     def judge(self, request: Request, raw: Mapping[str, NDArray[Any]], h_0: NDArray[Any] | None = None) -> Judgement:
         """The verdict on an answer; ``h_0`` (L*D, B, H) is the server's, where it is another than the request's."""
@@ -60,6 +71,23 @@ class Probed:
         """One request alone; a whole sequence where the server holds the state."""
         held = self.holds_state
         return self.endpoint.send([[Step("alone", int(held), held, held)]], {"alone": request})
+
+    def refused(self, case: str, errors: Sequence[Refused]) -> Result:
+        """The row of right requests that were not answered."""
+        first, count = errors[0], sum(one.times for one in errors)
+        detail = f"{count} requests were refused: {first.said}" if count > 1 else first.said
+        name, version = self.endpoint.runtime.name, self.description.version
+        # Without a status it was not the server that said it: it is gone, or hangs.
+        status, code = (Status.REFUSED, "refused") if first.status else (Status.CRASHED, "not-ready")
+        return Result(name, version, case, Stage.RUN, status, code, detail=detail)
+
+    def turned_down(self, case: str, replies: Replies, what: str) -> Result:
+        """The row of a wrong request: passed where the server itself refused it, and did not hang or fall."""
+        if not replies.errors:
+            return self.row(case, code="accepted", detail=f"{what} was answered")
+        first = replies.errors[0]
+        code, detail = ("", "") if first.status else ("not-ready", f"the server did not answer: {first.said}")
+        return self.row(case, code=code, detail=detail)
 
     def row(self, case: str, judgement: Judgement | None = None, detail: str = "", code: str = "") -> Result:
         """A row of the report: PASS where neither a judgement nor a code says otherwise."""
@@ -113,17 +141,34 @@ def _differences(side: str, found: Sequence[Mapping[str, Any]], wanted: Sequence
 
 
 def check_golden(probed: Probed, golden: Sequence[Golden]) -> Iterator[Result]:
-    """The golden requests of the bundle, judged step by step; a sequence of chunks is sent in its chunks."""
+    """The golden requests of the bundle: the answers in it are the network's, and the server's are judged.
+
+    One in chunks is sent in its chunks where the client holds the state; ``check_sequences`` does so where the server
+    holds it.
+    """
     for number, one in enumerate(golden):
-        T = one.inputs["input"].shape[1]
-        case = f"golden {number} T={T} B={len(one.inputs['input'])}"
         request = _request_of(one, probed)
-        if one.chunks and probed.holds_state:
-            continue  # check_sequences sends such, with others beside it
-        if one.chunks:
+        case = f"golden {number} T={len(request.x)} B={request.x.shape[1]}"
+        if problem := _differs(probed, request, one):
+            yield probed.row(case, code="golden", detail=problem)
+        elif not one.chunks:
+            yield _answered(probed, case, request)
+        elif not probed.holds_state:
             yield probed.row(f"{case} in chunks", _in_chunks(probed, request, one.chunks))
-            continue
-        yield _answered(probed, case, request, one.outputs)
+
+
+def _differs(probed: Probed, request: Request, golden: Golden) -> str:
+    """What of the golden answers is not the network's; empty where all is. Other processors add in another order."""
+    weights = probed.subject.weights
+    truth = true_outputs(weights, probed.subject.head, request.x, request.h_0, request.lengths)
+    u = ROUNDINGS * ARITHMETICS[weights.dtype.name].unit_roundoff
+    for name, found in golden.outputs.items():
+        expected = truth.get(name)
+        if expected is None or found.dtype != expected.dtype or found.shape != expected.shape:
+            return f"{name} in the bundle's golden answers is of another shape or type"
+        if not np.allclose(found.astype(np.float64), expected.astype(np.float64), rtol=u, atol=u, equal_nan=True):
+            return f"{name} in the bundle's golden answers is not what the network gives"
+    return ""
 
 
 def _request_of(golden: Golden, probed: Probed) -> Request:
@@ -134,16 +179,12 @@ def _request_of(golden: Golden, probed: Probed) -> Request:
     return Request(x, h_0, lengths)
 
 
-def _answered(probed: Probed, case: str, request: Request, expected: Mapping[str, NDArray[Any]]) -> Result:
+def _answered(probed: Probed, case: str, request: Request) -> Result:
     replies = probed.ask(request.wire(probed.subject))
     if replies.errors:
-        return _refused(probed, case, replies)
+        return probed.refused(case, replies.errors)
     (raw,) = replies.answers["alone"]
-    judgement = probed.judge(request, raw)
-    missing = [name for name in expected if name not in raw]
-    if missing:
-        judgement = Judgement("missing-output", f"the server does not give {', '.join(missing)}")
-    return probed.row(case, judgement)
+    return probed.row(case, probed.judge(request, raw))
 
 
 def _in_chunks(probed: Probed, request: Request, chunks: Sequence[int]) -> Judgement:
@@ -154,7 +195,7 @@ def _in_chunks(probed: Probed, request: Request, chunks: Sequence[int]) -> Judge
         part = Request(request.x[start : start + size], h_0, lengths)
         replies = probed.ask(part.wire(probed.subject))
         if replies.errors:
-            return Judgement("refused", replies.errors[0][1])
+            return Judgement("refused", replies.errors[0].said)
         (raw,) = replies.answers["alone"]
         judgement = probed.judge(part, raw)
         if judgement.code:
@@ -164,28 +205,12 @@ def _in_chunks(probed: Probed, request: Request, chunks: Sequence[int]) -> Judge
     return worst
 
 
-def _refused(probed: Probed, case: str, replies: Replies) -> Result:
-    _, said, _ = replies.errors[0]
-    name, version = probed.endpoint.runtime.name, probed.description.version
-    return Result(name, version, case, Stage.RUN, Status.REFUSED, "refused", detail=said)
-
-
 def check_bad_requests(probed: Probed) -> Iterator[Result]:
-    """What no server may answer as if nothing were wrong; after each it still answers what is right."""
+    """What no server may answer as if nothing were wrong; after all of them it still answers what is right."""
     good = probed.request(4, 2, 7)
     for what, bad in _bad_requests(probed, good.wire(probed.subject)).items():
-        case = f"bad request: {what}"
-        try:
-            replies = probed.ask(bad)
-        except Failure as failure:
-            yield probed.row(case, code="not-ready", detail=f"the client gave up: {failure.detail}")
-            return
-        if not replies.errors:
-            yield probed.row(case, code="accepted", detail=f"a request with {what} was answered")
-            continue
-        yield probed.row(case)
-    again = _answered(probed, "bad request: and then a good one", good, {})
-    yield again
+        yield probed.turned_down(f"bad request: {what}", probed.ask(bad), what)
+    yield _answered(probed, "bad request: and then a good one", good)
 
 
 def _bad_requests(probed: Probed, good: Arrays) -> dict[str, Arrays]:
@@ -199,8 +224,11 @@ def _bad_requests(probed: Probed, good: Arrays) -> dict[str, Arrays]:
     }
     for name in set(good) - {"input"}:
         bad[f"no {name}"] = {other: array for other, array in good.items() if other != name}
-    if probed.most_rows and not probed.holds_state:
-        repeats = -(-(probed.most_rows + 1) // len(x))
-        many = {name: np.repeat(array, repeats, axis=0)[: probed.most_rows + 1] for name, array in good.items()}
-        bad[f"{probed.most_rows + 1} rows, more than max_batch_size"] = many
+    if "lengths" in good:
+        bad["a length beyond the sequence's end"] = {**good, "lengths": good["lengths"] + x.shape[1]}
+        bad["a length of 0"] = {**good, "lengths": np.zeros_like(good["lengths"])}
+    if probed.said_max_batch and not probed.holds_state:
+        rows = probed.said_max_batch + 1
+        many = {name: np.repeat(array, -(-rows // len(x)), axis=0)[:rows] for name, array in good.items()}
+        bad[f"{rows} rows, more than max_batch_size"] = many
     return bad

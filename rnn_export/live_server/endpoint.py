@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ from rnn_export.server_address import ServerAddress
 
 Arrays = Mapping[str, NDArray[Any]]
 OPEN_INFERENCE = "open-inference"
+IN_JSON = ("FP32", "FP64")
 BINARY = "binary_tensor_data"  # the extension that a server names in its metadata
 
 
@@ -39,6 +39,15 @@ class Step:
     end: bool = False
 
 
+class Refused(NamedTuple):
+    """A kind of error: the request's key, what was said, how often, and the status, empty where no server said it."""
+
+    key: str
+    said: str
+    times: int
+    status: str
+
+
 @dataclass(frozen=True)
 class Replies:
     """What came of a plan.
@@ -46,7 +55,7 @@ class Replies:
     Attributes:
         answers: key -> its distinct answers, each named arrays.
         counts: key -> how often each of them came.
-        errors: key, what the server said, and how often.
+        errors: key, what was said, how often, and the server's status; without one it was not the server that said it.
         latency: (n,), seconds of each request that was answered.
         wall: seconds of the whole plan.
         dropped: answers that were too many to be kept.
@@ -55,11 +64,20 @@ class Replies:
 
     answers: Mapping[str, list[dict[str, NDArray[Any]]]]
     counts: Mapping[str, list[int]]
-    errors: Sequence[tuple[str, str, int]]
+    errors: Sequence[Refused]
     latency: NDArray[np.float64]
     wall: float
     dropped: int
     runs: int | None
+
+    @property
+    def answered(self) -> int:
+        return len(self.latency)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the server put requests together; False where it does not count."""
+        return self.runs is not None and self.runs < self.answered
 
 
 class Description(NamedTuple):
@@ -164,7 +182,7 @@ class Endpoint:
         for place, array in found.items():
             key, number, name = place.split(":", 2)
             answers[key][int(number)][name] = array
-        errors = [(str(key), str(said), int(count)) for key, said, count in report["errors"]]
+        errors = [Refused(*error) for error in report["errors"]]
         return Replies(answers, report["counts"], errors, latency, report["wall"], report["dropped"], report["runs"])
 
     def load(self, name: str, config: str, files: Mapping[str, bytes]) -> None:
@@ -177,9 +195,12 @@ class Endpoint:
         self._plan({"do": "load", "name": name, "config": config}, arrays)
 
     def unload(self, name: str) -> None:
-        """Take a model out of a Triton in explicit mode again; nothing where it is not there."""
-        with suppress(Failure):
-            self._plan({"do": "unload", "name": name}, {})
+        """Take a model out of a Triton in explicit mode again.
+
+        Raises:
+            Failure: the server did not do it.
+        """
+        self._plan({"do": "unload", "name": name}, {})
 
     def _plan(self, plan: Mapping[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         text = json.dumps({**plan, "timeout": self._timeout}).encode()
@@ -188,11 +209,18 @@ class Endpoint:
         return report, found
 
 
-def encodings_of(url: str, extensions: Sequence[str]) -> list[str]:
-    """In which ways a server can be asked at a URL; each is named as in the rows of a report."""
+def encodings_of(url: str, extensions: Sequence[str], datatype: str) -> list[str]:
+    """In which ways a server can be asked at a URL; each is named as in the rows of a report.
+
+    Args:
+        url: its address.
+        extensions: what it says that it can.
+        datatype: of the network; JSON has neither FP16 nor BF16.
+    """
     if url.startswith("grpc://"):
         return ["grpc"]
-    return ["http-binary", "http-json"] if BINARY in extensions else ["http-json"]
+    binary = ["http-binary"] if BINARY in extensions else []
+    return binary if binary and datatype not in IN_JSON else [*binary, "http-json"]
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

@@ -28,6 +28,7 @@ class Held:
         interface: what clients and server exchange.
         start: (L*D, H), where a sequence starts that sends no state.
         golden: requests whose answers are known.
+        max_batch: the most rows of one request.
         origin: what it was made from, in a word or two.
     """
 
@@ -35,6 +36,7 @@ class Held:
     interface: Interface
     start: NDArray[Any]
     golden: Sequence[Golden]
+    max_batch: int
     origin: str
 
 
@@ -47,7 +49,12 @@ def held_of_bundle(folder: Path, scratch: Path) -> Held:
     bundle = Bundle.load(folder)
     subject = subject_of_bundle(folder, scratch, on_server=True)
     return Held(
-        subject, bundle.facts.interface, bundle.initial_state(), bundle.golden(), f"shipped for {bundle.facts.target}"
+        subject,
+        bundle.facts.interface,
+        bundle.initial_state,
+        bundle.golden,
+        bundle.facts.max_batch,
+        f"shipped for {bundle.facts.target}",
     )
 
 
@@ -79,8 +86,8 @@ def held_of_artifact(folder: Path, scratch: Path, said: Description) -> Held:
     most = int((said.config or {}).get("max_batch_size") or 0) or 8  # as many as the usual cases have
     how = Served(interface, start, most, on_server=True)
     subject = subject_of_served(folder.resolve().name, artifact.form, file, artifact.path, how, scratch)
-    golden = make_golden(weights, checkpoint.head, interface, start, artifact.steps)
-    return Held(subject, interface, start, golden, "an artifact")
+    golden = make_golden(weights, checkpoint.head, interface, start, artifact.steps, most)
+    return Held(subject, interface, start, golden, most, "an artifact")
 
 
 def _state(said: Description) -> str:

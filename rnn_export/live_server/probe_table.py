@@ -1,9 +1,10 @@
 """A probe as a table: what was asked, and what came of it at every endpoint."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rnn_export.record import Load
 from rnn_export.result import Result, Status
 from rnn_export.summary import by_runtime, findings_of, last_line, printable, verdict_of
 from rnn_export.table import headline, number, shortened
@@ -17,18 +18,18 @@ GROUPS = {  # what stands in the table -> the cases that it sums up
     "ready": r"ready$",
     "metadata = manifest": r"metadata$",
     "golden requests": r"golden ",
-    "step residual of its answers": r"(?!bad |concurrent|sequences|load|golden|ready|metadata).",
+    "every case": r"(?!bad |concurrent|sequences|load|golden|ready|metadata).",
     "bad requests refused": r"bad request",
     "concurrent = alone": r"concurrent",
     "sequences apart, chunked = whole": r"sequences",
     "load": r"load",
 }
-LOAD = {
-    "load: requests/s": r"([\d,]+) requests/s",
-    "load: p50": r"p50 ([\d.]+ ms)",
-    "load: p99": r"p99 ([\d.]+ ms)",
-    "load: requests per run": r"([\d.]+) requests per run",
-    "load: mixed up": r"(\d+) mixed up",
+LOAD: dict[str, Callable[[Load], str]] = {
+    "load: requests/s": lambda load: f"{load.requests_per_second:,.0f}",
+    "load: p50": lambda load: f"{load.p50_ms:.1f} ms",
+    "load: p99": lambda load: f"{load.p99_ms:.1f} ms",
+    "load: requests per run": lambda load: "" if load.requests_per_run is None else f"{load.requests_per_run:.1f}",
+    "load: mixed up": lambda load: str(load.mixed_up),
 }
 
 
@@ -47,8 +48,9 @@ def print_probe(report: "Report", console: "Console") -> None:
         cells = [[row for row in rows if re.match(pattern, row.case)] for rows in by_endpoint.values()]
         if any(cells):
             table.add_row(group, *(Text(_cell(rows), style=_style(rows)) for rows in cells))
-    for label, pattern in LOAD.items():
-        numbers = [_load_number(rows, pattern) for rows in by_endpoint.values()]
+    loads = {record.name: record.load for record in report.runtimes}
+    for label, said in LOAD.items():
+        numbers = [said(load) if (load := loads.get(name)) else "" for name in by_endpoint]
         if any(numbers):
             table.add_row(label, *numbers)
     console.print(table)
@@ -60,18 +62,15 @@ def print_probe(report: "Report", console: "Console") -> None:
 
 
 def _cell(rows: Sequence[Result]) -> str:
-    """The verdict, of how many rows, and the largest residual."""
+    """The verdict, of how many rows, and the largest residual; or that answers were held against torch's error."""
     if not rows:
         return ""
-    residual = max((row.residual for row in rows if row.residual is not None), default=None)
     many = f" {sum(row.passed for row in rows)}/{len(rows)}" if len(rows) > 1 else ""
-    return f"{verdict_of(rows).value}{many}" + (f", residual {number(residual)}" if residual is not None else "")
-
-
-def _load_number(rows: Sequence[Result], pattern: str) -> str:
-    """One of the numbers that the row of the load run says."""
-    found = [match[1] for row in rows if row.case.startswith("load") and (match := re.search(pattern, row.detail))]
-    return found[0] if found else ""
+    residuals = [row.residual for row in rows if row.residual is not None]
+    judged = f", residual {number(max(residuals))}" if residuals else ""
+    if not residuals and any(row.max_abs is not None for row in rows):
+        judged = ", end to end"
+    return f"{verdict_of(rows).value}{many}{judged}"
 
 
 def _style(rows: Sequence[Result]) -> str:

@@ -37,8 +37,7 @@ def _row(probed: Probed, case: str, count: int, *, interleaved: bool) -> Result:
     clients = [_in_turn(plans)] if interleaved else plans
     replies = probed.endpoint.send(clients, {key: request.wire(probed.subject) for key, request in requests.items()})
     if replies.errors:
-        key, said, _ = replies.errors[0]
-        return probed.row(case, Judgement("refused", f"request {key}: {said}"))
+        return probed.refused(case, replies.errors)
     worst = Judgement()
     for number, (whole, steps) in enumerate(zip(wholes, plans, strict=True)):
         judgement = probed.judge(_unbroken(whole), _joined(replies, steps))
@@ -72,5 +71,4 @@ def _without_beginning(probed: Probed) -> Iterator[Result]:
     request = probed.request(3, 1, 23)
     step = Step("lost", 999, start=False, end=True)
     replies = probed.endpoint.send([[step]], {"lost": request.wire(probed.subject)})
-    code, detail = ("", "") if replies.errors else ("accepted", "a sequence without START was answered")
-    yield probed.row("bad request: a sequence without START", code=code, detail=detail)
+    yield probed.turned_down("bad request: a sequence without START", replies, "a sequence without START")

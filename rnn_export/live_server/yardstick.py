@@ -7,10 +7,10 @@ eight times as far from float64 as torch is on the same request, as in every ver
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from rnn_export.environments import interpreter_of
+from rnn_export.judgement import judge
 from rnn_export.live_server.requests import Request
 from rnn_export.oracle import run_oracle
 from rnn_export.runtimes import RUNTIMES
@@ -49,6 +49,8 @@ class Yardstick:
         if not self._needed:
             return None
         state = request.h_0 if h_0 is None else h_0
-        found = self._session.answers(request.x, state, request.lengths)
-        truth = run_oracle(self._subject.weights, request.x, state, request.lengths)
-        return float(np.abs(found.output - truth.output[:]).max(initial=0.0))
+        weights, lengths = self._subject.weights, request.lengths
+        answers = self._session.answers(request.x, state, lengths)
+        return judge(
+            weights, request.x, state, answers, run_oracle(weights, request.x, state, lengths), lengths=lengths
+        ).max_abs

@@ -1,6 +1,8 @@
 """Reading the files of one model of a repository: plain files inside of it, and in words what could not be read."""
 
+import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +11,28 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 
 from rnn_export.errors import ArtifactError
 from rnn_export.model_config import FILE, Config, parse_config
+from rnn_export.repository.data_types import DATA_TYPES
 from rnn_export.repository.trial_inputs import UNNAMED
+from rnn_export.repository.weight_files import weight_files
 from rnn_export.rules import Graph, Value
-from rnn_export.rules._model import ENSEMBLE, ONNX, PYTHON
+from rnn_export.rules._model import DEFAULT_FILES, ONNX
 
 LARGEST_CONFIG, LARGEST_MODEL = 2**20, 2**31 - 1  # bytes; a protobuf message cannot be larger
-_TYPES = {"FLOAT": "FP32", "DOUBLE": "FP64", "FLOAT16": "FP16", "BFLOAT16": "BF16"}
-_TYPES |= {name: name for name in ("BOOL", "STRING", "INT8", "INT16", "INT32", "INT64")}
-_TYPES |= {f"UINT{bits}": f"UINT{bits}" for bits in (8, 16, 32, 64)}
+LARGEST_WEIGHTS = 2**50  # bytes; they are mapped, and not read
 
 
 class Reader:
     """Reads plain files of one model and remembers what it could not read."""
 
-    def __init__(self, folder: Path, root: Path) -> None:
+    def __init__(self, folder: Path, root: Path, problems: Sequence[str] = ()) -> None:
         self.folder, self.root = folder, root
-        self.problems: list[str] = []
+        self.name = folder.absolute().name
+        self.problems = [*problems]
 
     def plain(self, path: Path, largest: int = LARGEST_MODEL) -> Path | None:
         """The file, or None with a problem where there is one; silent where there is none."""
-        name = f"{self.folder.absolute().name}/{path.relative_to(self.folder)}"
-        if not path.is_symlink() and not path.exists():
+        name = f"{self.name}/{path.relative_to(self.folder)}"
+        if not os.path.lexists(path):  # which takes any name
             return None
         try:
             found, real = path.stat(), path.resolve(strict=True)
@@ -50,7 +53,7 @@ class Reader:
         file = self.plain(self.folder / FILE, LARGEST_CONFIG)
         if file is None:
             return None
-        name = f"{self.folder.absolute().name}/{FILE}"
+        name = f"{self.name}/{FILE}"
         try:
             return parse_config(file.read_text(encoding="utf-8"), name)
         except UnicodeDecodeError:
@@ -61,36 +64,48 @@ class Reader:
             self.problems.append(f"{name} cannot be read: {error.strerror}")
         return None
 
-    def backend_and_file(self, config: Config | None, version: Path) -> tuple[str, Path | None]:
-        """Which backend runs the version, and the file that it loads."""
-        backend = backend_of(config)
+    def file(self, backend: str, config: Config | None, version: Path) -> Path | None:
+        """The file that the backend loads, where it is one that is known here."""
         named = "" if config is None else str(config.default_model_filename)
         if named and (Path(named).is_absolute() or ".." in Path(named).parts):
-            self.problems.append(
-                f"{self.folder.absolute().name}/{FILE}: default_model_filename {named!r} leads elsewhere"
-            )
-            return backend, None
-        for kind, default in ((ONNX, "model.onnx"), (PYTHON, "model.py")):
-            place = version / (named or default)
-            if backend in (kind, "") and (backend or not named or named == default):
-                if (place / "model.onnx").is_file():  # a folder of that name, with its weights beside the model
-                    place = place / "model.onnx"
-                if (file := self.plain(place)) is not None or backend:
-                    return kind, file
-        return backend, None
+            self.problems.append(f"{self.name}/{FILE}: default_model_filename {named!r} leads elsewhere")
+            return None
+        if backend not in DEFAULT_FILES:
+            return None
+        place = version / (named or DEFAULT_FILES[backend])
+        try:
+            if backend == ONNX and place.is_dir():  # a folder of that name, with its weights beside the model
+                place = place / "model.onnx"
+        except OSError as error:
+            self.problems.append(f"{self.name}/{FILE}: default_model_filename: {error.strerror}")
+            return None
+        return self.plain(place)
 
     def graph(self, file: Path) -> Graph | None:
         """What the file declares; its weights beside it stay where they are."""
-        name = f"{self.folder.absolute().name}/{file.relative_to(self.folder)}"
+        name = f"{self.name}/{file.relative_to(self.folder)}"
+        if file.suffix == ".ort":
+            self.problems.append(f"{name} is for ONNX Runtime a file of its own format, which is not read here")
+            return None
         try:
-            model = onnx.load(file, load_external_data=False)
+            model = onnx.load(file, format="protobuf", load_external_data=False)
         except (DecodeError, OSError, ValueError) as error:
             self.problems.append(f"{name} is no ONNX file: {str(error) or type(error).__name__}")
             return None
         if not model.graph.node:
             self.problems.append(f"{name} is no ONNX file: it has no nodes")
             return None
-        return graph_of(model)
+        whole = [self._has_weights(file, name, place) for place in weight_files(model)]
+        return graph_of(model) if all(whole) else None
+
+    def _has_weights(self, file: Path, name: str, place: Path) -> bool:
+        if place.is_absolute() or ".." in place.parts:
+            self.problems.append(f"{name} has its weights in {str(place)!r}, which leads elsewhere")
+            return False
+        before = len(self.problems)
+        if self.plain(file.parent / place, LARGEST_WEIGHTS) is None and len(self.problems) == before:
+            self.problems.append(f"{name} has weights in {str(place)!r}, which is not there")
+        return len(self.problems) == before
 
 
 def graph_of(model: onnx.ModelProto) -> Graph:
@@ -101,22 +116,10 @@ def graph_of(model: onnx.ModelProto) -> Graph:
     return Graph(inputs, tuple(map(_value, model.graph.output)), opset, model.ir_version)
 
 
-def backend_of(config: Config | None) -> str:
-    """The backend that a configuration names, by its field or, as older ones do, by the platform."""
-    if config is None:
-        return ""
-    if config.backend:
-        return str(config.backend)
-    if config.platform == ENSEMBLE or config.WhichOneof("scheduling") == "ensemble_scheduling":
-        return ENSEMBLE
-    return ONNX if config.platform == "onnxruntime_onnx" else str(config.platform)
-
-
 def _value(value: Any) -> Value:
     tensor = value.type.tensor_type
-    kind = _TYPES.get(onnx.TensorProto.DataType.Name(tensor.elem_type), "") if tensor.elem_type else ""
     fixed = [dim.HasField("dim_value") and dim.dim_value >= 0 for dim in tensor.shape.dim]
     both = list(zip(tensor.shape.dim, fixed, strict=True))
     dims = tuple(int(dim.dim_value) if known else -1 for dim, known in both)
     names = tuple(str(dim.dim_value) if known else dim.dim_param or UNNAMED for dim, known in both)
-    return Value(value.name, f"TYPE_{kind}" if kind else "", dims, names)
+    return Value(value.name, DATA_TYPES.get(tensor.elem_type, ""), dims, names)

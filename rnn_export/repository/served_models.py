@@ -4,15 +4,16 @@ from functools import cache
 from pathlib import Path
 
 from rnn_export.errors import ArtifactError
-from rnn_export.model_config import FILE
+from rnn_export.model_config import FILE, Config
 from rnn_export.onnxruntime_releases import Release
-from rnn_export.repository.model_files import Reader, backend_of
+from rnn_export.repository.backends import backend_of
+from rnn_export.repository.model_files import Reader
+from rnn_export.repository.other_programs import is_ours, other_program
 from rnn_export.repository.traced_sizes import try_file
 from rnn_export.repository.trial_run import Question
+from rnn_export.repository.versions import folders_in, served_versions, versions_in
 from rnn_export.rules import Graph, Model, Trial
 from rnn_export.rules._model import ENSEMBLE, ONNX, PYTHON, START
-
-OUR_CODE = Path(__file__).parent.parent / "data" / "triton"  # a model.py of ours runs model.onnx beside it
 
 
 def model_folders(path: Path) -> list[Path]:
@@ -40,12 +41,11 @@ def _model_folders(path: Path) -> list[Path]:
         path = path / "models"
     if _is_model(path):
         return [path]
-    found = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
-    return [folder for folder in found if _is_model(folder)]
+    return [path / name for name in folders_in(path) if _is_model(path / name)]  # hidden ones too: Triton serves them
 
 
-def read_model(folder: Path, root: Path, release: Release | None) -> Model:
-    """One model, in its newest version.
+def read_models(folder: Path, root: Path, release: Release | None) -> list[Model]:
+    """One model, in every version that is served, the newest last; once where there is none.
 
     Args:
         folder: of the model.
@@ -54,27 +54,39 @@ def read_model(folder: Path, root: Path, release: Release | None) -> Model:
     """
     reader = Reader(folder, root.resolve())
     config = reader.config()
-    versions = _versions(folder)
-    version = str(versions[-1]) if versions else ""
-    backend, file = reader.backend_and_file(config, folder / version) if version else (backend_of(config), None)
-    graph_file = file
-    if backend == PYTHON:
-        graph_file = reader.plain(file.parent / "model.onnx") if file is not None and _is_ours(file) else None
-    elif backend != ONNX:
-        graph_file = None
-    graph = reader.graph(graph_file) if graph_file is not None else None
+    backend = backend_of(folder, config)
+    present, served = versions_in(folder), served_versions(folder, config)
+    if present and not served:
+        reader.problems.append(f"{reader.name}/{FILE}: version_policy serves none of {_listed(present)}")
     notes = ["an ensemble: its models are checked as models"] if backend == ENSEMBLE else []
-    if len(versions) > 1:
-        notes.append(f"version {version} of {', '.join(map(str, versions))} is checked, the newest")
+    if len(present) > 1 and served:
+        notes.append(f"of its versions {_listed(present)} Triton serves, and here is checked: {_listed(served)}")
+    names = [str(version) for version in served] or [""]
+    return [
+        _read_version(Reader(folder, reader.root, reader.problems), config, backend, name, notes, release)
+        for name in names
+    ]
+
+
+def _read_version(
+    reader: Reader, config: Config | None, backend: str, version: str, notes: list[str], release: Release | None
+) -> Model:
+    folder = reader.folder
+    file = reader.file(backend, config, folder / version) if version else None
+    program = other_program(folder, version, backend, config)
+    graph_file = file if backend == ONNX else None
+    if backend == PYTHON and file is not None and is_ours(file):
+        graph_file = reader.plain(folder / version / "model.onnx")
+    graph = reader.graph(graph_file) if graph_file is not None else None
 
     @cache
     def trial() -> Trial:
-        if graph is None or graph_file is None:
-            return Trial(unproved=_why_not_run(backend, reader.problems))
+        if graph is None or graph_file is None or program:
+            return Trial(unproved=_why_not_run(backend, reader.problems, program))
         return try_file(_question(model, graph_file, graph))
 
     model = Model(
-        name=folder.absolute().name,
+        name=reader.name,
         folder=folder,
         config=config,
         backend=backend,
@@ -91,22 +103,18 @@ def read_model(folder: Path, root: Path, release: Release | None) -> Model:
 
 def _is_model(folder: Path) -> bool:
     config = folder / FILE
-    return config.exists() or config.is_symlink() or bool(_versions(folder))
+    return config.exists() or config.is_symlink() or any((folder / str(one)).is_dir() for one in versions_in(folder))
 
 
-def _versions(folder: Path) -> list[int]:
-    """The numbers of the version folders, the newest last: what starts with 0 is none."""
-    names = (inner.name for inner in folder.iterdir() if inner.is_dir())
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and name[0] != "0")
+def _listed(versions: list[int]) -> str:
+    return ", ".join(map(str, versions))
 
 
-def _is_ours(file: Path) -> bool:
-    return any(code.read_bytes() == file.read_bytes() for code in OUR_CODE.rglob("model.py"))
-
-
-def _why_not_run(backend: str, problems: list[str]) -> str:
+def _why_not_run(backend: str, problems: list[str], program: str) -> str:
     if problems:
         return problems[0]
+    if program:
+        return program
     if backend == PYTHON:
         return "model.py is somebody's program, and nothing of a repository is executed but ONNX files"
     return f"the backend {backend or 'is not known'}: only ONNX files are run"

@@ -113,7 +113,7 @@ def _end_counts(trial: TrialRun, sizes: tuple[int, int], places: Sequence[tuple[
 def _sizes_in(question: Question) -> list[int]:
     """The sizes that the file's outputs declare, and the small whole numbers among its constants."""
     found = [dim for value in question.outputs for dim in value.dims if dim > 0]
-    graph = onnx.load(question.file, load_external_data=False).graph
+    graph = onnx.load(question.file, format="protobuf", load_external_data=False).graph
     attributes = [attribute for node in graph.node if node.op_type == "Constant" for attribute in node.attribute]
     for tensor in [*graph.initializer, *(attribute.t for attribute in attributes if attribute.name == "value")]:
         whole = tensor.data_type == onnx.TensorProto.INT64 and math.prod(tensor.dims) <= MOST_AXES

@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_export.element_types import BFLOAT16
+from rnn_export.repository.data_types import DTYPES
 from rnn_export.rules import Graph, Value
 
 LIMIT = 2**24  # numbers in one input; more is not made
-DTYPES = {f"TYPE_{name}": np.dtype(name.lower()) for name in ("INT8", "INT16", "INT32", "INT64", "BOOL")}
-DTYPES |= {f"TYPE_UINT{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)}
-DTYPES |= {f"TYPE_FP{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)} | {"TYPE_BF16": BFLOAT16}
 UNNAMED = "?"  # an axis that the file does not name
 _FLOATING = "fV"  # kinds of numpy, whose bfloat16 is a V
 

@@ -13,17 +13,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rnn_export.child import MEMORY_LIMIT, Child, Failure
+from rnn_export.child import Child, Failure
 from rnn_export.execution import prepared
-from rnn_export.forms._external import declared
-from rnn_export.repository.trial_inputs import DTYPES, Arrays, Feeds
+from rnn_export.repository.data_types import DTYPES
+from rnn_export.repository.trial_inputs import Arrays, Feeds
+from rnn_export.repository.weight_files import memory_limit, weight_files
 from rnn_export.rules import Graph, Value
 from rnn_export.runtimes import RUNTIMES
 
 RUNTIME = "onnxruntime-cpu"
 SCALES = (1.0, 2.0**-5)  # of the inputs: large ones may saturate a network, so that nothing reaches anything
 TIMEOUT, MOST_SECONDS = 60.0, 60.0  # of one answer, and of all, for a file that may be anybody's
-COPIES = 8  # of the weights that a runtime may hold
 
 
 class Unproved(Exception):  # noqa: N818
@@ -89,10 +89,9 @@ def loaded(question: Question) -> Iterator[TrialRun]:
     if strange := [value for value in question.graph.inputs if value.data_type not in DTYPES]:
         kind = strange[0].data_type or "no tensor"
         raise Unproved(f"the input {strange[0]} holds {kind}, which is not made here")
-    size = sum(file.stat().st_size for file in question.file.parent.iterdir() if file.is_file())
     with _as_model(question.file) as folder:
         try:
-            with prepared(RUNTIMES.get(RUNTIME), [folder], TIMEOUT, MEMORY_LIMIT + COPIES * size) as child:
+            with prepared(RUNTIMES.get(RUNTIME), [folder], TIMEOUT, memory_limit(question.file)) as child:
                 yield TrialRun(question, child)
         except Failure as failure:
             said = failure.detail.replace(f"{folder}{os.sep}", "")
@@ -107,9 +106,8 @@ def _as_model(file: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch:
         shutil.copyfile(file, Path(scratch) / "model.onnx")
-        tensors = declared(onnx.load(file, load_external_data=False))
-        for name in {one.value for tensor in tensors for one in tensor.external_data if one.key == "location"}:
-            if Path(name).name == name and (file.parent / name).is_file():
+        for name in weight_files(onnx.load(file, format="protobuf", load_external_data=False)):
+            if len(name.parts) == 1 and (file.parent / name).is_file():
                 shutil.copyfile(file.parent / name, Path(scratch) / name)
         yield Path(scratch)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from rnn_export.onnxruntime_releases import Release
 
 ONNX, PYTHON, ENSEMBLE = "onnxruntime", "python", "ensemble"
+DEFAULT_FILES = {ONNX: "model.onnx", PYTHON: "model.py"}  # what a backend loads where the configuration names nothing
 START = 0  # CONTROL_SEQUENCE_START
 DEFAULT_MAX_BATCH = 4  # Triton's default-max-batch-size, for a configuration that it completes
 
@@ -71,7 +72,7 @@ class Model:
         folder: the folder.
         config: its configuration, None where there is no config.pbtxt.
         backend: what runs it: "onnxruntime", "python", "ensemble" or another; empty where nobody can tell.
-        version: the folder of the version that is checked; empty where there is none.
+        version: the name of the folder of the version that is checked; empty where there is none.
         file: the model file of that version, None where there is none.
         graph: what the file declares; None where it is no ONNX file that the server runs as it is.
         release: of Triton, None where none was named.
@@ -91,6 +92,11 @@ class Model:
     problems: tuple[str, ...]
     notes: tuple[str, ...]
     trial: Callable[[], Trial]
+
+    @property
+    def place(self) -> str:
+        """For messages: the model, and its version where there is one."""
+        return f"{self.name}/{self.version}" if self.version else self.name
 
     @property
     def config_file(self) -> str:

@@ -1,9 +1,7 @@
 """T10: nothing to load."""
 
 from rnn_export.rules import Model, Outcome, error, rule
-from rnn_export.rules._model import ONNX, PYTHON
-
-_DEFAULT = {ONNX: "model.onnx", PYTHON: "model.py"}
+from rnn_export.rules._model import DEFAULT_FILES
 
 
 @rule(
@@ -17,14 +15,14 @@ def check(model: Model) -> list[Outcome] | None:
     found = []
     if model.config is not None and model.config.name not in ("", model.name):
         found.append(error(f"{model.config_file} has the name {model.config.name!r}, but its folder is {model.name!r}"))
-    if model.backend not in (*_DEFAULT, ""):
+    if model.problems or model.backend not in (*DEFAULT_FILES, ""):
         return found
     if not model.version:
         return [*found, error(f"{model.name} has no version folder, such as {model.name}/1")]
     named = "" if model.config is None else model.config.default_model_filename
-    file = named or _DEFAULT.get(model.backend, "model.onnx")
     if not model.backend:
-        found.append(error(f"{model.name}/{model.version} has no {file}, and nothing says which backend runs it"))
-    elif model.file is None and not model.problems:
-        found.append(error(f"{model.name}/{model.version} has no {file}"))
+        why = f"{named} does not tell" if named else "the first of its folders has no model.onnx"
+        found.append(error(f"nothing says which backend runs {model.name}: {why}"))
+    elif model.file is None:
+        found.append(error(f"{model.place} has no {named or DEFAULT_FILES[model.backend]}"))
     return found

@@ -15,7 +15,7 @@ def check(model: Model) -> list[Outcome] | None:
     if model.graph is None:
         return None
     opset, ir_version, release = model.graph.opset, model.graph.ir_version, model.release
-    what = f"{model.name}/{model.version} has opset {opset}, IR {ir_version}"
+    what = f"{model.place} has opset {opset}, IR {ir_version}"
     if release is not None:
         if release.takes(opset, ir_version):
             return []

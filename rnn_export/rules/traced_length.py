@@ -17,9 +17,9 @@ def check(model: Model) -> list[Outcome] | None:
         return None
     trial = model.trial()
     if trial.frozen:
-        return [error(f"{model.name}/{model.version}/{model.file.name}: {trial.frozen}")]
+        return [error(f"{model.place}/{model.file.name}: {trial.frozen}")]
     if trial.ignored:
-        return [warning(f"{model.name}/{model.version}/{model.file.name}: {trial.ignored}")]
+        return [warning(f"{model.place}/{model.file.name}: {trial.ignored}")]
     if trial.unproved:  # which T1 and T2 say of a model that batches
-        return None if model.batches else [warning(f"{model.name}/{model.version}: not run: {trial.unproved}")]
+        return None if model.batches else [warning(f"{model.place}: not run: {trial.unproved}")]
     return []

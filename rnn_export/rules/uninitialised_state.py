@@ -6,9 +6,6 @@ from typing import Any
 from rnn_export.rules import Model, Outcome, error, rule, warning
 from rnn_export.rules._model import START, data_type_of
 
-_BYTES = {"BOOL": 1, "INT8": 1, "UINT8": 1, "INT16": 2, "UINT16": 2, "FP16": 2, "BF16": 2, "INT32": 4, "UINT32": 4}
-_BYTES |= {"FP32": 4, "INT64": 8, "UINT64": 8, "FP64": 8}
-
 
 @rule(
     "T4",
@@ -38,8 +35,14 @@ def _outcome(model: Model, state: Any) -> Outcome | None:
     if file.name != initial.data_file or not file.is_file():
         return error(f"{where} starts from data_file {initial.data_file!r}, which is not in {model.name}/initial_state")
     kind = data_type_of(initial)
-    width = _BYTES.get(kind.removeprefix("TYPE_"))
+    width = _bytes_of(kind)
     if width and min(initial.dims, default=0) > 0 and file.stat().st_size != width * math.prod(initial.dims):
         expected = f"{width * math.prod(initial.dims)} bytes of {kind} {list(initial.dims)}"
         return error(f"{where}: initial_state/{initial.data_file} has {file.stat().st_size} bytes, and not {expected}")
     return None
+
+
+def _bytes_of(kind: str) -> int:
+    """Of one number, as its type's name says it; 0 where it does not."""
+    digits = "".join(filter(str.isdigit, kind))
+    return int(digits) // 8 if digits else int(kind == "TYPE_BOOL")

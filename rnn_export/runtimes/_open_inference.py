@@ -8,12 +8,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from rnn_export.errors import UsageError
+from rnn_export.runtimes._server_settings import BINARY_EXTENSION, check_encoding, split_url
 
 BITS = "V2"  # numpy's name of a bfloat16's bits
-ENCODINGS = ("auto", "json", "binary")
-BINARY_EXTENSION = "binary_tensor_data"  # a server that lists it takes and gives arrays as bytes behind the JSON
 _NO_SUCH_THING = ("404", "UNIMPLEMENTED")
+# What gRPC itself says of a connection that broke or a time that is over; who else says it has not answered either
+_NO_ANSWER = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
 _TEXTS = ("name", "string_value", "data_file", "version")  # of a configuration, where digits are no number
 
 
@@ -21,7 +21,7 @@ class ServerError(Exception):
     """What the server answered instead, in its own words, or why it did not answer.
 
     Attributes:
-        status: of HTTP or gRPC, such as "404"; empty where no answer came.
+        status: the server's, of HTTP or gRPC, such as "404"; empty where it did not answer, or was not asked.
     """
 
     def __init__(self, message: str, status: str = "") -> None:
@@ -33,7 +33,7 @@ class Client:
     """One connection to a server.
 
     Args:
-        url: http://HOST:PORT, https://HOST or grpc://HOST:PORT.
+        url: see ``split_url``.
         encoding: of arrays over HTTP: "json", "binary", or "auto", which is binary where the server says it can.
         timeout: seconds for each request.
 
@@ -47,8 +47,7 @@ class Client:
 
     def __init__(self, url: str, encoding: str = "auto", timeout: float = 60.0) -> None:
         scheme, address = split_url(url)
-        if encoding not in ENCODINGS:
-            raise UsageError(f"unknown encoding {encoding!r}", f"There are: {', '.join(ENCODINGS)}")
+        check_encoding(encoding)
         self._over_grpc = scheme == "grpc"
         self._metadata: dict[str, dict[str, Any]] = {}
         self._protocol: Any
@@ -119,18 +118,16 @@ class Client:
 
         Args:
             model: its name on the server.
-            inputs: named arrays; bfloat16 as bits. One that the server wants with a last axis of size 1 gets it.
+            inputs: named arrays, sent in the shapes that they have; bfloat16 as bits.
             sequence: the id of the sequence that the request belongs to; 0 for none.
             start, end: whether it is the first or the last of its sequence.
 
         Raises:
             ServerError: it was refused, or not answered.
         """
-        known = self.metadata(model)
-        shapes = {one["name"]: one["shape"] for one in known["inputs"]}
-        sent = [self._input(name, _fitted(array, shapes.get(name))) for name, array in inputs.items()]
+        sent = [self._input(name, array) for name, array in inputs.items()]
         identity = {"sequence_id": sequence, "sequence_start": start, "sequence_end": end} if sequence else {}
-        answer = self._ask("infer", model, sent, outputs=self._wanted(known), **identity)
+        answer = self._ask("infer", model, sent, outputs=self._wanted(model), **identity)
         response = answer.get_response()
         named = (
             [one.name for one in response.outputs] if self._over_grpc else [one["name"] for one in response["outputs"]]
@@ -157,6 +154,8 @@ class Client:
             status = str(error.status() or "").removeprefix("StatusCode.")
             # tritonclient looks for an error as Triton words it, and otherwise keeps the body of the answer.
             words = str(error.message() if self._over_grpc else error.debug_details() or error.message())
+            if status in _NO_ANSWER:
+                raise ServerError(_one_line(f"no answer: {status} {words}")) from None
             raise ServerError(_one_line(f"[{status}] {words}" if status else words), status) from None
         except Exception as error:  # whatever breaks a connection: each library has its own
             raise ServerError(_one_line(f"no answer: {type(error).__name__} {error}")) from None
@@ -181,30 +180,12 @@ class Client:
             raise ServerError(_one_line(f"cannot be sent as {self.encoding}: {error}")) from None
         return tensor
 
-    def _wanted(self, metadata: Mapping[str, Any]) -> list[Any] | None:
+    def _wanted(self, model: str) -> list[Any] | None:
         """As JSON, the outputs are named: what is not asked for comes as bytes."""
         if self.encoding != "json":
             return None
-        return [self._protocol.InferRequestedOutput(one["name"], binary_data=False) for one in metadata["outputs"]]
-
-
-def split_url(url: str) -> tuple[str, str]:
-    """The scheme, http, https or grpc, and what is behind it.
-
-    Raises:
-        UsageError: it is no such URL.
-    """
-    scheme, _, address = url.partition("://")
-    host, _, port = address.partition("/")[0].rpartition(":")
-    if scheme not in ("http", "https", "grpc") or not address or (scheme == "grpc" and not (host and port.isdecimal())):
-        raise UsageError(f"{url!r} is no address of a server", "Write http://HOST:PORT or grpc://HOST:PORT")
-    return scheme, address.rstrip("/")
-
-
-def _fitted(array: Any, shape: Any) -> Any:
-    """With a last axis of size 1 where the server wants one: Triton has no inputs of one number for each row."""
-    wants = shape is not None and len(shape) == array.ndim + 1 and shape[-1] == 1
-    return array[..., None] if wants else array
+        named = [one["name"] for one in self.metadata(model)["outputs"]]
+        return [self._protocol.InferRequestedOutput(name, binary_data=False) for name in named]
 
 
 def _with_numbers(value: Any) -> Any:

@@ -7,7 +7,9 @@ steps name, and answers with the array ``report`` likewise.
 {"do": "requests", "clients": [[{"key": "a", "sequence": 1, "start": true, "end": false}, ...], ...], "rounds": 1,
 "seconds": 0}: every list is one client, with a thread and a connection of its own; all start together. A step sends the
 arrays "a:input", ... of its key. A list is gone through ``rounds`` times, or again and again until ``seconds`` have
-passed. Equal numbers of ``sequence`` are one sequence, of all clients, and in every round a new one.
+passed. Equal numbers of ``sequence`` are one sequence, of all clients, and in every round a new one. What was not
+answered is in the report's ``errors``: [key, what was said, how often, the server's own status code], which is empty
+where the server did not answer, or the request could not be put into the encoding.
 {"do": "load", "name": "rnn", "config": "{...}"} with arrays "file:1/model.onnx", ...; {"do": "unload", "name": "rnn"}.
 """
 
@@ -102,7 +104,7 @@ class _Requests:
         self._lock = threading.Lock()
         self._sent, self._dropped = 0, 0
         self._latencies: list[float] = []
-        self._errors: Counter[tuple[str, str]] = Counter()
+        self._errors: Counter[tuple[str, str, str]] = Counter()
         self._answers: dict[str, dict[bytes, _Answer]] = {}
 
     def carried_out(self) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class _Requests:
         for client in clients:
             client.result()
         counts = {key: [answer.count for answer in answers.values()] for key, answers in self._answers.items()}
-        errors = [[*what, count] for what, count in self._errors.items()]
+        errors = [[key, said, count, status] for (key, said, status), count in self._errors.items()]
         report = {"sent": self._sent, "wall": wall, "errors": errors, "counts": counts, "dropped": self._dropped}
         after = self._runs()
         report["runs"] = after[1] - before[1] if before and after else None
@@ -146,9 +148,10 @@ class _Requests:
         except BaseException:
             self._barrier.abort()
             raise
-        self._barrier.wait()
         try:
-            self._go_through(client, steps)
+            with suppress(threading.BrokenBarrierError):  # another client raises why
+                self._barrier.wait()
+                self._go_through(client, steps)
         finally:
             client.close()
 
@@ -172,7 +175,7 @@ class _Requests:
         except ServerError as error:
             with self._lock:
                 self._sent += 1
-                self._errors[key, str(error)] += 1
+                self._errors[key, str(error), error.status] += 1
             return
         took, digest = time.perf_counter() - asked, _digest(outputs)
         with self._lock:

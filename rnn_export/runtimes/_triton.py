@@ -5,12 +5,13 @@ folder than the backend, which looks for it at its side; and the stub is linked 
 """
 
 import os
-import re
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rnn_export.runtimes import Absent
+from rnn_export.runtimes._held_folders import dead_folders, held_folder, new_name
 from rnn_export.runtimes._launching import HOST, Process, launched
 
 STUB = "triton_python_backend_stub"
@@ -25,6 +26,7 @@ def start_triton(
     *,
     http: int,
     grpc: int,
+    regions: str,
     explicit: bool = False,
     leads: bool = True,
     scratch: Path,
@@ -36,6 +38,7 @@ def start_triton(
         environment: the prefix of the virtual environment that holds nvidia-pytriton.
         repository: a model repository.
         http, grpc: the ports.
+        regions: how its names in shared memory begin, held while it loads models: see ``held_regions``.
         explicit: models are loaded and unloaded by requests too, with code in them: whoever reaches the port runs it.
         leads: it leads a process group of its own.
         scratch: an empty folder that lasts as long as the server.
@@ -57,7 +60,7 @@ def start_triton(
         f"--grpc-address={HOST}",
         f"--grpc-port={grpc}",
         "--allow-metrics=false",
-        f"--backend-config=python,shm-region-prefix-name={_prefix(http)}",
+        f"--backend-config=python,shm-region-prefix-name={regions}",
     ]
     line += ["--model-control-mode=explicit", "--load-model=*"] if explicit else []
     environ = {
@@ -69,26 +72,39 @@ def start_triton(
     return launched(line, log, environ, leads=leads, cwd=scratch)
 
 
-def sweep_shared_memory() -> None:
-    """Remove what servers left whose process was killed: one megabyte or more for each model."""
-    for region in SHARED_MEMORY.glob(f"{PREFIX}*"):
-        number = re.match(rf"{PREFIX}(\d+)-", region.name)
-        if number is not None and not Path("/proc", number[1]).exists():
-            with suppress(OSError):  # somebody else's, or removed meanwhile
-                region.unlink()
+def new_regions() -> str:
+    """How the names of a server's regions in shared memory begin, other than any other server's."""
+    return f"{new_name(PREFIX)}-"
 
 
-def forget_shared_memory(http: int) -> None:
-    """Remove the names of the regions of this process's server at that port.
+@contextmanager
+def held_regions(regions: str) -> Iterator[None]:
+    """While a server loads models. At the end the names are removed.
 
-    Its models have them open once they are loaded, and nothing is left then, however it ends.
+    Its models have their regions open once they are loaded, and nothing is left then, however it ends.
     """
-    for region in SHARED_MEMORY.glob(f"{_prefix(http)}*"):
-        region.unlink(missing_ok=True)
+    with held_folder(SHARED_MEMORY / regions.removesuffix("-")):
+        try:
+            yield
+        finally:
+            _forget(regions)
 
 
-def _prefix(http: int) -> str:
-    return f"{PREFIX}{os.getpid()}-{http}-"
+def sweep_shared_memory() -> None:
+    """Remove what servers left whose process was killed while they loaded: one megabyte or more for each model.
+
+    Containers can share this memory: what has no folder beside it, held or not, is not known to be dead, and stays.
+    """
+    for folder in dead_folders(SHARED_MEMORY, PREFIX):
+        with suppress(OSError):  # it cannot be removed: the next one tries again
+            _forget(f"{folder.name}-")
+            folder.rmdir()
+
+
+def _forget(regions: str) -> None:
+    for region in SHARED_MEMORY.iterdir():
+        if region.name.startswith(regions):
+            region.unlink(missing_ok=True)
 
 
 def _python_of(environment: Path) -> tuple[str, str, str, str]:

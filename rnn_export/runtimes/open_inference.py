@@ -13,11 +13,7 @@ from typing import Any
 from rnn_export.runtimes import Absent, Run, runtime
 from rnn_export.runtimes._open_inference import Client, ServerError
 from rnn_export.runtimes._plans import carry_out
-
-URL = "RNN_EXPORT_SERVER_URL"
-MODEL = "RNN_EXPORT_SERVER_MODEL"
-ENCODING = "RNN_EXPORT_SERVER_ENCODING"
-SEQUENCES = "RNN_EXPORT_SERVER_SEQUENCES"  # "1": the server holds the state, and a run is a whole sequence
+from rnn_export.runtimes._server_settings import ENCODING, MODEL, SEQUENCES, URL
 
 
 @runtime(

@@ -6,23 +6,17 @@ its own axes and nothing joined.
 
 import json
 import shutil
-import sys
-import tempfile
-from functools import cache
-from itertools import count
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from rnn_export.runtimes import Run, runtime
-from rnn_export.runtimes._launching import HOST, free_ports, wait_ready
 from rnn_export.runtimes._onnxruntime import LACKS
 from rnn_export.runtimes._open_inference import Client
-from rnn_export.runtimes._served import tensors_of
-from rnn_export.runtimes._triton import forget_shared_memory, start_triton
+from rnn_export.runtimes._served import OwnServer, new_place, start_own_server, tensors_of
+from rnn_export.runtimes._triton import held_regions, new_regions, start_triton
 
 MODEL = Path(__file__).parents[1] / "data" / "triton" / "plain" / "model.py"
-START = 50.0  # seconds: it takes 0.4, and what asks this process waits 60
-_NUMBERS = count()
 
 
 @runtime(
@@ -30,18 +24,17 @@ _NUMBERS = count()
     # onnxruntime is what its python backend runs; tritonclient comes with it
     requires=("nvidia-pytriton==0.7.0", "onnxruntime==1.32.0", "numpy==1.26.4"),
     own_environment=True,
-    summary="Triton's server, ONNX Runtime in its python backend",
+    summary="Triton 2.51.0, ONNX Runtime in its python backend",  # the server's version, not the wheel's
     lacks=LACKS,
     limit_address_space=False,  # of the server's processes, which map files and shared memory
     by_default=False,
 )
 def prepare(folder: Path) -> Run:
-    server, repository, port = _server()
-    name = f"network_{next(_NUMBERS)}"
+    server, regions, client = _server()
     inputs, outputs = tensors_of(folder / "model.onnx")
-    place = repository / name / "1"
-    place.mkdir(parents=True)
-    shutil.copyfile(MODEL, place / "model.py")
+    place = new_place(server)
+    (place / "1").mkdir()
+    shutil.copyfile(MODEL, place / "1" / "model.py")
     config = {
         "backend": "python",
         "max_batch_size": 0,  # every axis is the network's own
@@ -50,28 +43,21 @@ def prepare(folder: Path) -> Run:
         "instance_group": [{"kind": "KIND_CPU", "count": 1}],
         "parameters": {"path": {"string_value": str((folder / "model.onnx").resolve())}},
     }
-    server.load(name, json.dumps(config), {})
-    forget_shared_memory(port)
+    with held_regions(regions):
+        client.load(place.name, json.dumps(config), {})
 
     def run(arrays: Any) -> dict[str, Any]:
-        return server.infer(name, arrays)
+        return client.infer(place.name, arrays)
 
     return run
 
 
 @cache
-def _server() -> tuple[Client, Path, int]:
-    """The one server of this process, its model repository, and its port over HTTP."""
-    scratch = Path(tempfile.mkdtemp(prefix="triton-"))
-    repository = scratch / "repository"
-    repository.mkdir()
-    http, grpc = free_ports(2)
-    log = scratch / "server.log"
-    server = start_triton(
-        Path(sys.prefix), repository, http=http, grpc=grpc, explicit=True, leads=False, scratch=scratch, log=log
-    )
-    wait_ready(f"http://{HOST}:{http}", server, START, log)
-    return Client(f"grpc://{HOST}:{grpc}"), repository, http
+def _server() -> tuple[OwnServer, str, Client]:
+    """The one server of this process, how its regions in shared memory are called, and a client over gRPC."""
+    regions = new_regions()
+    server = start_own_server(partial(start_triton, regions=regions, explicit=True))
+    return server, regions, Client(server.grpc)
 
 
 def _configured(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:

@@ -33,7 +33,6 @@ class Shipment:
         interface: what it takes and gives.
         max_batch: the most rows that the server may put into one run.
         initial_state: (L*D, H), what every sequence starts from.
-        release: of the server, such as 25.10; None where none was named.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Shipment:
     interface: "Interface"
     max_batch: int
     initial_state: "NDArray[Any]"
-    release: str | None = None
 
     @property
     def learned(self) -> bool:
@@ -50,7 +48,7 @@ class Shipment:
         return bool(self.initial_state.any())
 
 
-Bundle = Callable[[Shipment, Path], Path]
+Layout = Callable[[Shipment, Path], Path]
 
 
 @dataclass(frozen=True)
@@ -63,25 +61,27 @@ class Target:
         engine: the runtime that computes on that server, and has to pass before anything is shipped.
         holds_state: whether the server can carry the state from request to request; where it cannot, clients do.
         triton_release: whether its engine is the ONNX Runtime that a release of Triton was built with.
+        open_inference: whether the server speaks the Open Inference Protocol, so that it can be probed.
         serve: what runs the bundle, in words or as a command with ``DIR`` in it.
     """
 
     name: str
     summary: str
-    bundle: Bundle
+    bundle: Layout
     engine: str = "onnxruntime-cpu"
     holds_state: bool = False
     triton_release: bool = False
+    open_inference: bool = True
     serve: str = ""
 
 
 TARGETS: Registry[Target] = Registry("target", __name__)
 
 
-def target(name: str, *, summary: str, **options: Any) -> Callable[[Bundle], Bundle]:
+def target(name: str, *, summary: str, **options: Any) -> Callable[[Layout], Layout]:
     """Register the function under it as the target ``name``; the options are ``Target``'s attributes."""
 
-    def register(bundle: Bundle) -> Bundle:
+    def register(bundle: Layout) -> Layout:
         TARGETS.add(Target(name, summary, bundle, **options))
         return bundle
 

@@ -6,6 +6,11 @@ from rnn_export.targets import Shipment, target
 from rnn_export.targets._tree import write_model
 
 
-@target("onnx", summary="one ONNX file and its card", serve="open model.onnx in ONNX Runtime")
+@target(
+    "onnx",
+    summary="one ONNX file and its card",
+    open_inference=False,
+    serve="open DIR/model/model.onnx in ONNX Runtime",
+)
 def bundle(shipment: Shipment, root: Path) -> Path:
     return write_model(shipment, root / "model")

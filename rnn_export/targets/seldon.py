@@ -6,7 +6,7 @@ from rnn_export.targets import Shipment, target
 from rnn_export.targets._kubernetes import STORAGE, kubernetes_name, write_manifest
 from rnn_export.targets._tree import write_repository
 
-ROOM = 2**26  # bytes beside the weights, for the session and its runs
+ROOM = 2**26  # bytes for the session and its runs: an estimate, to be corrected by whoever watches the pod
 
 
 @target(

@@ -5,6 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from rnn_export.runtimes._launching import is_free
 from rnn_export.shipping import Order
 from tests.servers import need
 from tests.shipped import shipped
-from tests.subjects import descendants, ends_within
+from tests.subjects import PATIENCE, descendants, ends_within
 from tests.triton_models import add_model
 
 READY = r"triton serves rnn at (http://127\.0\.0\.1:(\d+)) and grpc://127\.0\.0\.1:(\d+), ready after [\d.]+ s\n"
@@ -25,23 +28,46 @@ def bundle(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def served(bundle):
-    """``rnn-export serve`` in a process of its own, ready: the process, its line, and the server's own process."""
-    need("triton")
-    line = [sys.executable, "-m", "rnn_export", "serve", str(bundle), "--http-port", "0", "--grpc-port", "0"]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def temporary(tmp_path) -> Path:
+    """Where it puts what is temporary."""
+    (tmp_path / "temporary").mkdir()
+    return tmp_path / "temporary"
+
+
+@contextmanager
+def started(folder: Path, temporary: Path) -> Iterator[subprocess.Popen[str]]:
+    """``rnn-export serve`` in a process of its own."""
+    line = [sys.executable, "-m", "rnn_export", "serve", str(folder), "--http-port", "0", "--grpc-port", "0"]
+    environ = {**os.environ, "TMPDIR": str(temporary)}
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
     try:
-        ready = re.fullmatch(READY, process.stdout.readline())
-        assert ready is not None
-        (server,) = [pid for pid in descendants() if "tritonserver" in _command(pid)]
-        yield process, ready, server
+        yield process
     finally:
         process.kill()
         process.communicate()
 
 
+@pytest.fixture
+def served(bundle, temporary):
+    """It is ready: the process, its line, and the server's own process."""
+    need("triton")
+    with started(bundle, temporary) as process:
+        ready = re.fullmatch(READY, process.stdout.readline())
+        assert ready is not None
+        (server,) = [pid for pid in descendants() if "tritonserver" in _command(pid)]
+        yield process, ready, server
+
+
+def folders(temporary: Path) -> list[Path]:
+    """Those of servers."""
+    return list(temporary.glob("rnn-export-*"))
+
+
 def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+    except OSError:  # it ended meanwhile
+        return ""
 
 
 @pytest.mark.slow
@@ -58,12 +84,25 @@ class TestServing:
         assert is_free(int(ready[2]))
         assert is_free(int(ready[3]))
 
-    def test_after_its_own_kill_9_the_server_ends_too(self, served):
+    def test_after_its_own_kill_9_the_server_ends_too_and_the_next_one_tidies_up(self, served, temporary, bundle):
         process, ready, server = served
         process.kill()
         process.wait()
         assert ends_within(server, 15.0)
         assert is_free(int(ready[2]))
+        (left,) = folders(temporary)
+        with started(bundle, temporary) as another:
+            assert re.fullmatch(READY, another.stdout.readline())
+            (own,) = folders(temporary)
+            assert own != left
+            with started(bundle, temporary) as third:
+                assert re.fullmatch(READY, third.stdout.readline())
+                assert own in folders(temporary)  # which is in use
+                third.send_signal(signal.SIGINT)
+                third.communicate(timeout=40)
+            another.send_signal(signal.SIGTERM)
+            another.communicate(timeout=40)
+        assert folders(temporary) == []
 
     def test_a_server_that_dies_is_said_and_is_exit_code_4(self, served):
         process, _, server = served
@@ -72,11 +111,30 @@ class TestServing:
         assert process.returncode == 4
         assert "rnn-export: error: the server ended" in said
 
-    def test_what_the_server_cannot_load_is_said_and_is_exit_code_3(self, cli, tmp_path):
+    @pytest.mark.parametrize(
+        ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+    )
+    def test_told_to_end_while_it_starts_it_was_interrupted_or_terminated(self, temporary, tmp_path, number, code):
+        need("triton")
+        before = descendants()
+        add_model(tmp_path / "slow", "a", 'backend: "python"\n', "import time\ntime.sleep(60)\n")
+        with started(tmp_path / "slow", temporary) as process:
+            deadline = time.monotonic() + PATIENCE
+            while not any("triton_python_backend_stub" in _command(pid) for pid in descendants() - before):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            servers = descendants() - before - {process.pid}
+            process.send_signal(number)
+            out, _ = process.communicate(timeout=40)
+        assert (process.returncode, out) == (code, "")
+        assert all(ends_within(pid, 1.0) for pid in servers)
+        assert folders(temporary) == []
+
+    def test_what_the_server_cannot_load_is_said_and_is_exit_code_4(self, cli, tmp_path):
         need("triton")
         add_model(tmp_path, "a", 'backend: "python"\n', "import nothing_there\n")
         found = cli("serve", tmp_path, "--http-port", 0, "--grpc-port", 0)
-        assert found.code == 3
+        assert found.code == 4
         assert "nothing_there" in found.err
 
 

@@ -33,6 +33,8 @@ class TestShip:
             (("NET", "--target", "triton"), "-o DIR"),
             (("NET", "--target", "nothing", "-o", "OUT"), "unknown target"),
             (("NET", "--check", "NET"), "--check DIR ships nothing"),
+            (("--check", "NET", "--push", "http://127.0.0.1:9"), "--check DIR ships nothing"),
+            (("NET", "--target", "triton", "-o", "OUT", "--streaming", "--client-state"), "choose one"),
         ],
     )
     def test_a_call_that_makes_no_sense_is_exit_code_2(self, cli, net, tmp_path, words, message):

@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 
-from rnn_export.errors import OutputError, SourceError, UsageError
+from rnn_export.errors import ServingError, UsageError
 from rnn_export.live_server.probing import probe
 from rnn_export.pipeline import verify
 from rnn_export.pushing import push
@@ -41,6 +41,8 @@ class TestTriton:
         [
             ("rnn:3,8", "stateless", {}),
             ("rnn:3,8", "streaming", {}),
+            ("rnn:1,8", "stateless", {}),
+            ("rnn:3,8,layers=2,bidirectional", "stateless", {}),
             ("rnn:3,8,layers=2", "streaming", {"lengths": True}),
             ("rnn:3,8,relu,layers=2,bidirectional", "stateless", {"form": "rnn"}),
             ("rnn:3,8,batch-first", "client-state", {"lengths": True}),
@@ -90,7 +92,7 @@ class TestTriton:
         import urllib.request
 
         bundle = shipped("rnn:3,8", tmp_path, Order("triton-python"))
-        (golden, *_) = bundle.golden()
+        (golden, *_) = bundle.golden
         with serving(bundle.path) as server:
             body = (bundle.path / "proof" / "golden" / "0.json").read_bytes()
             url = f"{server.url}/v2/models/{bundle.facts.name}/infer"
@@ -129,7 +131,7 @@ class TestWrongCalls:
         bundle = shipped("rnn:3,4", tmp_path, Order("triton-python"))
         report = probe([NOTHING], bundle.facts.name, bundle.path, seconds=0, timeout=5)
         assert report.exit_code != 0
-        with pytest.raises(SourceError, match="does not serve"):
+        with pytest.raises(ServingError, match="does not serve"):
             probe([NOTHING], "net", tmp_path / "net", timeout=5)
         with pytest.raises(UsageError, match="no address of a server"):
             probe(["localhost:8000"], "net", bundle.path)
@@ -149,11 +151,13 @@ class TestPush:
             with pytest.raises(UsageError, match=r"1/model.py, which the server would run"):
                 push(bundle, server.url)
             assert push(bundle, server.url, allow_code=True).exit_code == 0
-            assert push(bundle, server.grpc_url, allow_code=True).exit_code == 0  # again, in place
+            with pytest.raises(UsageError, match="already"):
+                push(bundle, server.url, allow_code=True)
+            assert push(bundle, server.grpc_url, allow_code=True, replace=True).exit_code == 0
 
     def test_a_server_that_takes_nothing_says_so(self, tmp_path):
         bundle = shipped("rnn:3,8", tmp_path, Order("triton-python"))
-        with serving(bundle.path) as server, pytest.raises(OutputError, match="explicit"):
+        with serving(bundle.path) as server, pytest.raises(ServingError, match="explicit"):
             push(bundle, server.url, allow_code=True)
 
     def test_what_is_not_for_triton_is_not_pushed(self, tmp_path):

@@ -4,7 +4,6 @@ import os
 import shutil
 from pathlib import Path
 
-import onnx
 import pytest
 
 from rnn_export.errors import ArtifactError, UsageError
@@ -30,8 +29,8 @@ def test_every_model_is_checked_and_every_rule_that_holds_is_a_row(tmp_path):
     write(folder, network(batch_first=False), stateless(), name="time_major")
     report = check_repository(folder)
     assert report.exit_code == 1
-    assert {row.case for row in report.results if row.code} == {"time_major T2"}
-    assert {row.case.split()[0] for row in report.results if row.passed} == {"lstm", "time_major"}
+    assert {row.case for row in report.results if row.code} == {"time_major/1 T2"}
+    assert {row.case.split()[0] for row in report.results if row.passed} == {"lstm/1", "time_major/1"}
     assert {row.runtime for row in report.results} == report.required == {"repository"}
     cases = [row.case for row in report.results]
     assert len(cases) == len(set(cases))
@@ -41,7 +40,7 @@ def test_the_table_reads_well(tmp_path):
     PAIRS["T4"].wrong(tmp_path / "repository")
     lines = str(check_repository(tmp_path / "repository")).splitlines()
     assert lines[0].startswith("repository   Triton model repository, 1 model")
-    assert lines[3].startswith("MISMATCH repository at lstm T4: lstm/config.pbtxt: state 'h_in' has no initial_state")
+    assert lines[3].startswith("MISMATCH repository at lstm/1 T4: lstm/config.pbtxt: state 'h_in' has no initial_state")
     assert lines[3].endswith("Write initial_state with zero_data: true for it [T4]")
     assert lines[-1].startswith("FAILED: repository MISMATCH")
 
@@ -49,7 +48,7 @@ def test_the_table_reads_well(tmp_path):
 def test_one_model_and_a_bundle_are_checked_too(repository, tmp_path, monkeypatch):
     assert check_repository(repository / "lstm").exit_code == 0
     monkeypatch.chdir(repository / "lstm")
-    assert {row.case.split()[0] for row in check_repository(Path()).results} == {"lstm"}
+    assert {row.case.split()[0] for row in check_repository(Path()).results} == {"lstm/1"}
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     shutil.copytree(repository, bundle / "models")
@@ -68,16 +67,6 @@ def test_what_is_no_repository_is_refused(make, tmp_path):
 def test_an_unknown_release_is_refused(repository):
     with pytest.raises(UsageError, match=r"23\.01"):
         check_repository(repository, release="23.01")
-
-
-def test_the_newest_version_is_checked_and_that_is_said(repository):
-    shutil.copytree(repository / "lstm" / "1", repository / "lstm" / "10")
-    onnx.save(network(batch_first=False), repository / "lstm" / "1" / "model.onnx")
-    for name in ("011", "latest", "9x"):
-        (repository / "lstm" / name).mkdir()
-    report = check_repository(repository)
-    assert found(report) == []
-    assert any("version 10 of 1, 10 is checked, the newest" in row.detail for row in report.results)
 
 
 def test_an_ensemble_is_left_to_its_models(repository):

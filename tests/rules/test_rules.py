@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 
 from rnn_export.report import Report
 from rnn_export.repository.checking import check_repository
-from rnn_export.repository.served_models import OUR_CODE
+from rnn_export.repository.other_programs import OUR_CODE
 from rnn_export.result import Status
 from rnn_export.rules import RULES
 from scripts.wrong.repositories import (
@@ -72,7 +72,7 @@ def test_the_twin_without_it_gives_none(code, tmp_path):
     assert codes(report) == set()
     assert report.exit_code == 0
     # and the rule itself was asked, except where there is nothing left to ask
-    assert code in ("T1", "T14") or f"lstm {code}" in {row.case for row in report.results if row.passed}
+    assert code in ("T1", "T14") or f"lstm/1 {code}" in {row.case for row in report.results if row.passed}
 
 
 def test_t1_a_configuration_without_lists_is_completed_too(tmp_path):
@@ -178,7 +178,7 @@ def test_t5_prefixes_swap_too(tmp_path):
 
 def test_t7_is_a_note(tmp_path):
     report = checked(tmp_path, network(), stateless())
-    (row,) = (row for row in report.results if row.case == "lstm T7")
+    (row,) = (row for row in report.results if row.case == "lstm/1 T7")
     assert (row.status, row.code) == (Status.PASS, "")
     assert "run apart" in row.detail
 
@@ -233,8 +233,12 @@ def test_t9_a_state_that_is_listed_as_an_input(tmp_path):
 @pytest.mark.parametrize(
     ("config", "file", "said"),
     [
-        (stateless(backend=None), "lstm.onnx", "has no model.onnx, and nothing says which backend runs it"),
-        (None, "lstm.onnx", "has no model.onnx, and nothing says"),
+        (
+            stateless(backend=None),
+            "lstm.onnx",
+            "nothing says which backend runs lstm: the first of its folders has no model.onnx",
+        ),
+        (None, "lstm.onnx", "nothing says which backend runs lstm: "),
         (stateless(name="another"), "model.onnx", "has the name 'another', but its folder is 'lstm'"),
         (stateless(default_model_filename="lstm.onnx"), "model.onnx", "lstm/1 has no lstm.onnx"),
     ],
@@ -276,7 +280,7 @@ def test_t13_without_a_release_it_says_which_load_it(tmp_path):
 
 def test_our_own_model_py_is_known(tmp_path):
     """It runs the file beside it, which is what is proved then."""
-    code = next(OUR_CODE.rglob("model.py")).read_bytes()
+    code = OUR_CODE.read_bytes()
     for first, expected in ((True, set()), (False, {"T2"})):
         folder = write(tmp_path / str(first), network(batch_first=first), stateless(backend="python"))
         (folder / "lstm" / "1" / "model.py").write_bytes(code)

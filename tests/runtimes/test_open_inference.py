@@ -1,6 +1,7 @@
 """The client of the Open Inference Protocol: what it can be told, what it is answered where no server is, and plans."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,10 @@ from rnn_export.errors import UsageError
 from rnn_export.result import Stage, Status
 from rnn_export.runtimes import RUNTIMES
 from rnn_export.runtimes._launching import free_ports
-from rnn_export.runtimes._open_inference import Client, _fitted, _with_numbers, split_url
+from rnn_export.runtimes._open_inference import Client, ServerError, _with_numbers
 from rnn_export.runtimes._plans import _digest, carry_out
+from rnn_export.runtimes._server_settings import split_url
+from rnn_export.server_address import ServerAddress
 from tests.subjects import PATIENCE
 
 RUNTIME = RUNTIMES.get("open-inference")
@@ -52,24 +55,46 @@ class TestAddress:
     def test_what_is_one(self, url, parts):
         assert split_url(url) == parts
 
-    @pytest.mark.parametrize("url", ["", "host:8000", "http://", "grpc://host", "grpc://:8001", "ftp://host:1"])
-    def test_what_is_none_is_refused_with_an_example(self, url):
-        with pytest.raises(UsageError, match=r"no address of a server\. Write http://HOST:PORT or grpc://HOST:PORT"):
-            split_url(url)
-
-    def test_an_unknown_encoding_is_refused(self):
-        with pytest.raises(UsageError, match=r"unknown encoding 'xml'\. There are: auto, json, binary"):
-            Client("http://127.0.0.1:8000", "xml")
-
-
-class TestFitting:
     @pytest.mark.parametrize(
-        ("shape", "wanted", "sent"),
-        [((3,), [-1, 1], (3, 1)), ((3,), [-1], (3,)), ((3,), [-1, 2], (3,)), ((3, 2), None, (3, 2)), ((), [1], (1,))],
+        "url",
+        [
+            "",
+            "host:8000",
+            "http://",
+            "http://:8000",
+            "http://host:0",
+            "http://host:65536",
+            "http://host:port",
+            "http://name:word@host:8000",
+            "http://ho st:8000",
+            "http://host:8000?x=1",
+            "http://host:8000\n",
+            "grpc://127.0.0.1",
+            "grpc://:8001",
+            "grpc://host:8001/path",
+            "ftp://host:1",
+        ],
     )
-    def test_only_a_last_axis_of_size_1_is_added(self, shape, wanted, sent):
-        assert _fitted(np.zeros(shape), wanted).shape == sent
+    @pytest.mark.parametrize("made", [split_url, ServerAddress, Client], ids=["parent", "address", "child"])
+    def test_what_is_none_is_refused_with_an_example_before_anything_starts(self, url, made):
+        with pytest.raises(UsageError, match=r"no address of a server\. Write http://HOST:PORT or grpc://HOST:PORT"):
+            made(url)
 
+    def test_an_unknown_encoding_is_refused_likewise(self):
+        for made in (lambda: Client("http://127.0.0.1:8000", "xml"), lambda: ServerAddress("http://h", "rnn", "xml")):
+            with pytest.raises(UsageError, match=r"'xml' is no encoding\. Choose auto, json, binary"):
+                made()
+
+    def test_the_child_reads_what_the_address_says(self, client_of):
+        (port,) = free_ports(1)
+        said = ServerAddress(f"http://127.0.0.1:{port}", "rnn", "json", holds_state=True).environ
+        child = client_of(**{name.removeprefix("RNN_EXPORT_SERVER_"): value for name, value in said.items()})
+        with pytest.raises(Failure, match="no answer") as caught:
+            sing(child, "server")
+        assert caught.value.status is Status.REFUSED  # and not ABSENT, as without a URL
+
+
+class TestDocuments:
     def test_numbers_that_grpc_has_as_text_are_numbers_and_texts_stay_texts(self):
         found = _with_numbers({"dims": ["-1", "8"], "name": "8", "parameters": {"n": {"string_value": "1"}}, "k": "a1"})
         assert found == {"dims": [-1, 8], "name": "8", "parameters": {"n": {"string_value": "1"}}, "k": "a1"}
@@ -94,15 +119,20 @@ class TestNoServer:
 class Answering:
     """A client without a server: the first output is the input, the second how often it was asked before."""
 
-    def __init__(self, *, fails: bool = False) -> None:
-        self.fails, self.asked, self.sequences = fails, 0, []
+    def __init__(self, *, fails: bool = False, errors: tuple[ServerError, ...] = ()) -> None:
+        self.fails, self.asked, self.sequences, self.errors = fails, 0, [], list(errors)
 
     def metadata(self, model):
         return {"inputs": [], "outputs": []}
 
+    def statistics(self, model):
+        return None
+
     def infer(self, model, inputs, sequence, *, start, end):
         self.sequences.append((sequence, start, end))
         self.asked += 1
+        if self.errors:
+            raise self.errors.pop()
         return {"output": inputs["x"], "count": np.array([self.asked if self.fails else 0])}
 
     def close(self):
@@ -110,7 +140,7 @@ class Answering:
 
 
 def carried_out(plan, clients, **arrays):
-    waiting = iter(clients)
+    waiting = iter([Answering(), *clients, Answering()])  # the first and the last ask how often the model ran
     found = carry_out({"do": "requests", **plan}, arrays, lambda timeout: next(waiting), "rnn")
     return json.loads(bytes(found.pop("report"))), found
 
@@ -133,6 +163,13 @@ class TestPlans:
         plan = {"clients": [[{"key": "a"}]], "rounds": 70}
         report, _ = carried_out(plan, [Answering(fails=True)], **{"a:x": np.zeros(2)})
         assert (report["counts"], report["dropped"]) == ({"a": [1] * 64}, 6)
+
+    def test_errors_are_counted_with_the_servers_own_status_and_without_one_where_it_did_not_answer(self):
+        refused, silent = ServerError("[400] a bad shape", "400"), ServerError("no answer: timed out")
+        client = Answering(errors=(refused, silent, refused))
+        report, _ = carried_out({"clients": [[{"key": "a"}]], "rounds": 4}, [client], **{"a:x": np.zeros(2)})
+        assert report["errors"] == [["a", "[400] a bad shape", 2, "400"], ["a", "no answer: timed out", 1, ""]]
+        assert (report["sent"], report["counts"]) == (4, {"a": [1]})
 
     def test_every_round_and_every_plan_has_sequences_of_its_own_shared_by_its_clients(self):
         steps = [{"key": "a", "sequence": 1, "start": True}, {"key": "a", "sequence": 2, "end": True}]
@@ -158,6 +195,18 @@ class TestPlans:
             raise UsageError("no such encoding")
 
         with pytest.raises(UsageError, match="no such encoding"):
+            carry_out({"do": "requests", "clients": [[{"key": "a"}]] * 3}, {"a:x": np.zeros(1)}, connect, "rnn")
+
+    def test_the_error_of_the_client_that_cannot_be_made_is_said_also_where_others_wait_for_it(self):
+        made = iter([Answering(), Answering(), Answering()])
+
+        def connect(timeout):
+            if (client := next(made, None)) is None:
+                time.sleep(0.1)  # until the others wait
+                raise UsageError("one too many")
+            return client
+
+        with pytest.raises(UsageError, match="one too many"):
             carry_out({"do": "requests", "clients": [[{"key": "a"}]] * 3}, {"a:x": np.zeros(1)}, connect, "rnn")
 
     def test_an_unknown_plan_says_which_there_are(self):

@@ -20,10 +20,14 @@ from rnn_export.result import Status
 from rnn_export.runtimes import RUNTIMES
 from rnn_export.runtimes._launching import HOST, free_ports, stop, wait_ready
 from rnn_export.runtimes._mlserver import start_mlserver
+from rnn_export.runtimes._triton import PREFIX
 from rnn_export.runtimes.mlserver import MODEL
 from rnn_export.server import run_server
-from tests.servers import need
+from rnn_export.shipping import Order
+from tests.servers import need, serving
+from tests.shipped import shipped
 from tests.subjects import PATIENCE, descendants, ends_within
+from tests.tls import behind_tls, write_certificate
 from tests.triton_models import add_network, add_sum
 
 pytestmark = pytest.mark.slow
@@ -112,6 +116,11 @@ WAYS = [("http", "binary"), ("http", "json"), ("grpc", "auto")]
 each_way = pytest.mark.parametrize(("protocol", "encoding"), WAYS, ids=["binary", "json", "grpc"])
 
 
+def regions() -> set[Path]:
+    """What our servers have in shared memory by name."""
+    return set(Path("/dev/shm").glob(f"{PREFIX}*"))  # noqa: S108
+
+
 def feed(T: int, B: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
     x = np.random.default_rng(seed).normal(size=(T, B, 3)).astype(np.float32)
     return {"input": x, "h_0": np.full((1, B, 4), 0.5, np.float32)}
@@ -147,14 +156,14 @@ class TestVerifying:
     def test_killing_it_leaves_nothing_in_shared_memory_and_no_process(self, artifact):
         need("triton")
         runtime = RUNTIMES.get("triton")
+        before = regions()
         with Child(runtime, interpreter_of(runtime), PATIENCE) as child:
             child.wait_until_ready()
             sing(child, runtime.reads)
             started = descendants()
-            pid = child._process.pid
         assert len(started) >= 3  # the child, the server and its stub
         assert all(ends_within(one, 2.0) for one in started)
-        assert not list(Path("/dev/shm").glob(f"rnn-export-{pid}-*"))  # noqa: S108
+        assert regions() <= before
 
 
 class TestTriton:
@@ -217,8 +226,8 @@ class TestTriton:
         with Asking(triton.http, "sum") as asking:
             plan = {"do": "requests", "clients": [[{"key": "a", "sequence": 1}]], "rounds": 1}
             report, found = asking.plan(plan, **{"a:x": np.ones((1, 1), np.float32)})
-        ((key, said, count),) = report["errors"]
-        assert (key, count, len(found["latency"])) == ("a", 1, 0)
+        ((key, said, count, status),) = report["errors"]
+        assert (key, count, status, len(found["latency"])) == ("a", 1, "400", 0)
         assert "must specify the START flag" in said
 
     @each_way
@@ -260,8 +269,51 @@ class TestTriton:
             plan = {"do": "requests", "clients": [[{"key": "a"}]] * 3, "rounds": 2, "timeout": 5}
             report, _ = one.plan(plan, **{f"a:{name}": array for name, array in feed(5).items()})
         assert (report["sent"], report["counts"]) == (6, {})
-        assert sum(count for *_, count in report["errors"]) == 6
-        assert all(said.startswith("no answer: ") for _, said, _ in report["errors"])
+        assert sum(count for _, _, count, _ in report["errors"]) == 6
+        assert all(said.startswith("no answer: ") and not status for _, said, _, status in report["errors"])
+
+    @pytest.mark.parametrize("protocol", ["http", "grpc"])
+    def test_a_server_that_hangs_has_no_status_and_one_that_refuses_has_its_own(self, triton, protocol):
+        bad = {f"a:{name}": array for name, array in {**feed(5), "input": np.zeros((5, 2, 7), np.float32)}.items()}
+        plan = {"do": "requests", "clients": [[{"key": "a"}]], "timeout": 1}
+        with Asking(getattr(triton, protocol), "network") as asking:
+            ((_, refused, _, status),) = asking.plan(plan, **bad)[0]["errors"]
+            os.kill(triton.pid, signal.SIGSTOP)
+            try:
+                ((_, silent, _, nothing),) = asking.plan(plan, **bad)[0]["errors"]
+            finally:
+                os.kill(triton.pid, signal.SIGCONT)
+        assert (status, nothing) == ({"http": "400", "grpc": "INVALID_ARGUMENT"}[protocol], "")
+        assert f"[{status}]" in refused
+        assert silent.startswith("no answer: ")
+
+    def test_what_cannot_be_put_into_json_was_not_refused_by_the_server(self, triton):
+        arrays = {f"a:{name}": np.zeros(array.shape, "V2") for name, array in feed(5).items()}  # bfloat16
+        with Asking(triton.http, "network", "json") as asking:
+            report, _ = asking.plan({"do": "requests", "clients": [[{"key": "a"}]]}, **arrays)
+        ((_, said, _, status),) = report["errors"]
+        assert status == ""
+        assert said.startswith("cannot be sent as json")
+
+    def test_https_is_spoken_to_a_server_whose_certificate_is_trusted_and_to_no_other(
+        self, triton, tmp_path, monkeypatch
+    ):
+        certificate = write_certificate(tmp_path)
+        with behind_tls(int(triton.http.rpartition(":")[2]), certificate) as url:
+            stranger = Asking(url, "network")
+            try:
+                with pytest.raises(Failure, match=r"no answer: .*certificate verify failed"):
+                    sing(stranger.child, "server")
+            finally:
+                stranger.child.close()
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # where OpenSSL looks for who is trusted
+            with Asking(url, "network") as asking, Asking(triton.http, "network") as plain:
+                assert asking.run(**feed(7))["output"].tobytes() == plain.run(**feed(7))["output"].tobytes()
+
+    def test_its_version_is_the_one_that_its_row_shows(self, triton):
+        with Asking(triton.http, "network") as asking:
+            said, _ = asking.plan({"do": "describe"})
+        assert f"Triton {said['server']['version']}," in RUNTIMES.get("triton").summary
 
     def test_a_model_is_loaded_over_the_network_where_that_is_allowed(self, triton, artifact, tmp_path):
         (tmp_path / "empty").mkdir()
@@ -333,6 +385,35 @@ class TestMLServer:
             output = asking.run(**{**feed(3), "input": x})["output"]
         assert np.isnan(output[:, 0]).all()
         assert not np.isnan(output[:, 1]).any()
+
+
+class TestShipped:
+    """What bundles are served with: model.py of Triton's python backend, and MLServer's runtime of ours."""
+
+    @pytest.mark.parametrize("target", ["triton-python", "mlserver"])
+    def test_an_array_without_its_last_axis_is_refused_also_where_that_has_one_number(self, target, tmp_path):
+        need(target.removesuffix("-python"))
+        bundle = shipped("rnn:1,4", tmp_path, Order(target, name="rnn"))
+        x = np.ones((2, 5, 1), np.float32)
+        with serving(bundle.path) as server, Asking(server.grpc_url, "rnn") as asking:
+            assert asking.run(input=x)["output"].shape == (2, 5, 4)
+            with pytest.raises(Failure, match=r"(?i)shape|rank"):
+                asking.run(input=x[:, :, 0])
+
+    @pytest.mark.parametrize(("target", "mode"), [("triton-python", "streaming"), ("mlserver", "stateless")])
+    def test_lengths_that_are_none_are_refused_with_the_row_and_the_limit(self, target, mode, tmp_path):
+        need(target.removesuffix("-python"))
+        bundle = shipped("rnn:3,4", tmp_path, Order(target, mode=mode, name="rnn"), lengths=True)
+        B = 1 if mode == "streaming" else 2
+        x, lengths = np.ones((B, 5, 3), np.float32), np.full((B, 1), 5)
+        held = "1" if mode == "streaming" else ""
+        with serving(bundle.path) as server, Asking(server.grpc_url, "rnn", sequences=held) as asking:
+            for wrong in (0, 6, -1):
+                lengths[-1] = wrong
+                with pytest.raises(Failure, match=rf"lengths of row {B - 1} is {wrong}, and has to be from 1 to 5"):
+                    asking.run(input=x, lengths=lengths)
+            lengths[-1] = 2
+            assert asking.run(input=x, lengths=lengths)["output"].shape == (B, 5, 4)
 
 
 def test_the_canarys_folder_is_not_read(triton):

@@ -19,14 +19,14 @@ class OrtRuntime(MLModel):
         settings.inter_op_num_threads = 1
         path = await get_model_uri(self._settings, wellknown_filenames=["model.onnx"])
         self._session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-        self._ranks = {value.name: len(value.shape) for value in self._session.get_inputs()}
         self._outputs = [value.name for value in self._session.get_outputs()]
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         wanted = [output.name for output in payload.outputs or []] or self._outputs
         try:
-            feed = {tensor.name: self._array(tensor) for tensor in payload.inputs}
+            feed = {tensor.name: NumpyCodec.decode_input(tensor) for tensor in payload.inputs}
+            _check_lengths(feed)
             # In a thread, which leaves the server free to read and answer other requests
             found = await asyncio.to_thread(self._session.run, wanted, feed)
         except Exception as error:  # ONNX Runtime's and numpy's words are for who sent the request
@@ -34,11 +34,19 @@ class OrtRuntime(MLModel):
         outputs = [_output(name, array) for name, array in zip(wanted, found, strict=True)]
         return InferenceResponse(model_name=self.name, model_version=self.version, outputs=outputs)
 
-    def _array(self, tensor):
-        """Without a last axis of size 1 that the graph has not: what other servers need for one number a row."""
-        array = NumpyCodec.decode_input(tensor)
-        extra = array.ndim == self._ranks.get(tensor.name, array.ndim) + 1 and array.shape[-1] == 1
-        return array[..., 0] if extra else array
+
+def _check_lengths(feed):
+    """Raises ValueError where lengths (B, 1) are none of input (B, T, I): ONNX Runtime would answer.
+
+    A network that was not shipped has lengths (B,), and its T may be another axis.
+    """
+    x, lengths = feed.get("input"), feed.get("lengths")
+    if x is None or x.ndim != 3 or lengths is None or lengths.ndim != 2:
+        return  # what of this is wrong, ONNX Runtime says
+    T = x.shape[1]
+    for row, length in enumerate(lengths.ravel().tolist()):
+        if not 1 <= length <= T:
+            raise ValueError(f"lengths of row {row} is {length}, and has to be from 1 to {T}, the steps of the input")
 
 
 def _output(name, array):

@@ -1,7 +1,8 @@
 """Triton's python backend: model.onnx beside this file, run by ONNX Runtime on the CPU.
 
-Requests of the same shapes are one run. Where the configuration has sequences, the state h_0 of each (L*D, H) is kept
-here from request to request: Triton's own states are not for this backend.
+Requests of the same shapes are one run, and where that fails, each is a run of its own. Where the configuration has
+sequences, the state h_0 of each (L*D, H) is kept here from request to request: Triton's own states are not for this
+backend.
 """
 
 import json
@@ -43,9 +44,12 @@ class TritonPythonModel:
                 state = self.sequences.state_of(request)
                 if state is None:
                     error = "the sequence is not known: it was idle for too long, or did not begin with START"
-                    answers[place] = triton.InferenceResponse(error=triton.TritonError(error))
+                    answers[place] = self._refusal(request, error)
                     continue
                 arrays["h_0"] = state
+            if problem := lengths_problem(arrays):
+                answers[place] = self._refusal(request, problem)
+                continue
             alike[tuple(array.shape[1:] for array in arrays.values())].append((place, arrays))
         for group in alike.values():
             self._run(requests, answers, group)
@@ -59,8 +63,11 @@ class TritonPythonModel:
         try:
             found = self.session.run(self.outputs, feed)
         except Exception as error:
-            for place, _ in group:
-                answers[place] = triton.InferenceResponse(error=triton.TritonError(str(error)))
+            if len(group) > 1:  # one of them may be bad: the others are strangers to it
+                for one in group:
+                    self._run(requests, answers, [one])
+                return
+            answers[group[0][0]] = self._refusal(requests[group[0][0]], str(error))
             return
         for number, (place, _) in enumerate(group):
             first = sum(rows[:number])
@@ -69,6 +76,20 @@ class TritonPythonModel:
                 self.sequences.keep(requests[place], own["h_n"])
             tensors = [triton.Tensor(name, np.ascontiguousarray(array)) for name, array in own.items()]
             answers[place] = triton.InferenceResponse(output_tensors=tensors)
+
+    def _refusal(self, request, error):
+        if self.sequences is not None:
+            self.sequences.keep(request, None)
+        return triton.InferenceResponse(error=triton.TritonError(error))
+
+
+def lengths_problem(arrays):
+    """What is wrong with lengths (B, 1) for the steps of input (B, T, I), which the graph would not say; or nothing."""
+    steps = arrays["input"].shape[1]
+    for row, length in enumerate(arrays["lengths"].ravel().tolist() if "lengths" in arrays else ()):
+        if not 1 <= length <= steps:
+            return f"lengths of row {row} is {length}, and has to be from 1 to {steps}, the steps of the input"
+    return ""
 
 
 class Sequences:
@@ -82,15 +103,18 @@ class Sequences:
         """(1, L*D, H) before the request's first step; None where the sequence is not known."""
         if self._flag(request, "START"):
             self._forget_idle()
+            self.states.pop(self._id(request), None)  # if this request fails, none may go on from the one before it
             return self.start[None]
         state, _ = self.states.get(self._id(request), (None, None))
         return state
 
     def keep(self, request, state):
+        """The state (1, L*D, H) after a request; None where it failed: that before it stays, if more may follow."""
         if self._flag(request, "END"):
             self.states.pop(self._id(request), None)
-        else:
-            self.states[self._id(request)] = (state, time.monotonic())
+        elif state is not None:
+            # A copy: a part of the batch's array would keep the whole of it
+            self.states[self._id(request)] = (state.copy(), time.monotonic())
 
     def _forget_idle(self):
         """Triton has given their places to others by then, and says nothing of it here."""
