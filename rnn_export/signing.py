@@ -113,7 +113,8 @@ def _with_key(key: Path, use: Callable[[], Any]) -> Any:
     except TypeError as error:  # a password that is missing or not needed
         raise SourceError(f"the key {key} cannot be read: {error}", "Its password is RNN_EXPORT_KEY_PASSWORD") from None
     except AttributeError:  # of a key of another kind, such as RSA: it has no curve
-        raise SourceError(f"{key} is no such key on an elliptic curve: it is of another kind", HOW_TO_MAKE_KEYS) from None
+        what = f"{key} is no such key on an elliptic curve: it is of another kind"
+        raise SourceError(what, HOW_TO_MAKE_KEYS) from None
     except Exception as error:  # of a file that is no key at all
         raise SourceError(f"{key} is no such key on an elliptic curve: {error}", HOW_TO_MAKE_KEYS) from None
 
