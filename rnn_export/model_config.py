@@ -63,7 +63,8 @@ _MESSAGES = {
     "InstanceGroup": "InstanceKind kind, int32 count",
     "Parameter": "string string_value",
     "Warmup": "string name, uint32 batch_size, {WarmupInput} inputs",
-    "WarmupInput": "DataType data_type, int64* dims, bool zero_data @data, bool random_data @data",
+    "WarmupInput": "DataType data_type, int64* dims, bool zero_data @data, bool random_data @data, "
+    "string input_data_file @data",
     "Optimization": "Accelerators execution_accelerators",
     "Accelerators": "Accelerator* gpu_execution_accelerator, Accelerator* cpu_execution_accelerator",
     "Accelerator": "string name",

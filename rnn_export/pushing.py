@@ -15,7 +15,7 @@ from rnn_export.server_address import ServerAddress
 from rnn_export.verification import Progress
 
 # What the backend onnxruntime reads, as data, and what our model.py adds to it; anything else Triton might run.
-_DATA = re.compile(r"1/model\.onnx(\.data)?|initial_state/h_0")
+_DATA = re.compile(r"1/model\.onnx(\.data)?|initial_state/h_0|warmup/lengths")
 _CODE = re.compile(r"1/(model\.py|h_0)")
 
 

@@ -31,13 +31,13 @@ from rnn_export.runtimes._launching import (
     wait_ready,
 )
 from rnn_export.runtimes._mlserver import start_mlserver
-from rnn_export.runtimes._triton import PREFIX, _folder_of, held_regions, new_regions
+from rnn_export.runtimes._triton import _folder_of, held_regions, new_regions
 from rnn_export.server import run_server
 from rnn_export.shipping import Order
 from tests.servers import need, serving
 from tests.shipped import shipped
 from tests.subjects import descendants, ends_within
-from tests.triton_models import add_model, add_network
+from tests.triton_models import add_model, add_network, in_shared_memory, regions_of
 
 FAULTY = 'raise ValueError("no such weights")\n'
 SMALL = """backend: "python"
@@ -257,17 +257,24 @@ class TestHeldFolders:
 class TestRunning:
     def test_it_is_ready_on_this_machine_alone_and_leaves_nothing(self, bundle):
         need("triton")
-        before, shared = descendants(), in_shared_memory()
+        before = descendants()
         with serving(bundle.path) as server:
             ports = [int(url.rpartition(":")[2]) for url in (server.url, server.grpc_url)]
             assert listening(server.process.pid) == {(HOST, port) for port in ports}
             started = descendants() - before
-            assert in_shared_memory() <= shared  # nothing that kill -9 could leave
+            assert in_shared_memory(regions_of(server.process.pid)) == []  # nothing that kill -9 could leave
             Bundle.load(bundle.path)  # no bytecode, no file more
         assert len(started) >= 2
         assert all(ends_within(pid, 1.0) for pid in started)
         assert all(is_free(port) for port in ports)
         Bundle.load(bundle.path)
+
+    def test_one_that_takes_models_holds_its_names_in_shared_memory_until_its_end(self, tmp_path):
+        need("triton")
+        with serving(tmp_path, explicit=True) as server:
+            regions = regions_of(server.process.pid)
+            assert in_shared_memory(regions)
+        assert in_shared_memory(regions) == []
 
     def test_a_bundle_for_mlserver_is_served_by_it(self, tmp_path):
         need("mlserver")
@@ -335,10 +342,6 @@ class TestRunning:
         monkeypatch.chdir(tmp_path)
         with serving(Path("repository")) as server:
             assert not server.ended
-
-
-def in_shared_memory() -> set[Path]:
-    return set(Path("/dev/shm").glob(f"{PREFIX}*"))  # noqa: S108
 
 
 def listening(pid: int) -> set[tuple[str, int]]:

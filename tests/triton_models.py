@@ -1,5 +1,6 @@
 """Models for the real Triton: a network as it is, a sum that goes on within a sequence, and whatever else."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,17 @@ class TritonPythonModel:
         self.sums[int(key.flat[0])] = total
         return backend.InferenceResponse([backend.Tensor("sum", total)])
 '''
+
+
+def regions_of(server: int) -> str:
+    """How the names of a running server's regions in shared memory begin."""
+    (said,) = re.findall(r"shm-region-prefix-name=(\S+?)-\0", Path(f"/proc/{server}/cmdline").read_text())
+    return said
+
+
+def in_shared_memory(regions: str) -> list[Path]:
+    """What of them has a name now, and what holds them."""
+    return list(Path("/dev/shm").glob(f"{regions}*"))  # noqa: S108
 
 
 def add_network(repository: Path, model: Path, name: str = "network") -> Path:

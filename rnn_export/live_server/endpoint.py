@@ -15,12 +15,12 @@ from rnn_export.child import Child, Failure
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import UsageError
 from rnn_export.runtimes import RUNTIMES, Runtime
+from rnn_export.runtimes._server_settings import BINARY_EXTENSION
 from rnn_export.server_address import ServerAddress
 
 Arrays = Mapping[str, NDArray[Any]]
 OPEN_INFERENCE = "open-inference"
 IN_JSON = ("FP32", "FP64")
-BINARY = "binary_tensor_data"  # the extension that a server names in its metadata
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def encodings_of(url: str, extensions: Sequence[str], datatype: str) -> list[str
     """
     if url.startswith("grpc://"):
         return ["grpc"]
-    binary = ["http-binary"] if BINARY in extensions else []
+    binary = ["http-binary"] if BINARY_EXTENSION in extensions else []
     return binary if binary and datatype not in IN_JSON else [*binary, "http-json"]
 
 

@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rnn_export.forms._external import DATA
 from rnn_export.model_config import config_from, write_config
 from rnn_export.serving import Interface, Tensor
@@ -31,6 +33,9 @@ def write_repository(shipment: Shipment, root: Path, backend: str) -> Path:
     folder = root / "models" / shipment.name
     model = write_model(shipment, folder / VERSION)
     (folder / "config.pbtxt").write_text(write_config(config_from(configuration(shipment, backend))))
+    if shipment.interface.state != "server" and any(tensor.name == "lengths" for tensor in shipment.interface.sent):
+        (folder / "warmup").mkdir()  # where Triton looks for an input_data_file
+        (folder / "warmup" / "lengths").write_bytes(np.ones(1, np.int64).tobytes())
     if shipment.learned and shipment.interface.state == "server" and backend == "onnxruntime":
         (folder / "initial_state").mkdir()  # where Triton looks for a data_file
         write_initial_state(shipment, folder / "initial_state")
@@ -98,6 +103,8 @@ def _warm_up(interface: Interface) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     for tensor in interface.sent:
         shape = [2 if size < 0 else size for size in tensor.shape]
-        filler = {"random_data": True} if tensor.name == "input" else {"zero_data": True}
+        filler: dict[str, Any] = {"random_data": True} if tensor.name == "input" else {"zero_data": True}
+        if tensor.name == "lengths":  # none may be 0
+            filler = {"input_data_file": "lengths"}
         inputs[tensor.name] = {"data_type": TYPES[tensor.datatype], "dims": shape, **filler}
     return {"name": "two_steps", "batch_size": 1, "inputs": inputs}

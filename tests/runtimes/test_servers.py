@@ -20,7 +20,6 @@ from rnn_export.result import Status
 from rnn_export.runtimes import RUNTIMES
 from rnn_export.runtimes._launching import HOST, free_ports, stop, wait_ready
 from rnn_export.runtimes._mlserver import start_mlserver
-from rnn_export.runtimes._triton import PREFIX
 from rnn_export.runtimes.mlserver import MODEL
 from rnn_export.server import run_server
 from rnn_export.shipping import Order
@@ -28,7 +27,7 @@ from tests.servers import need, serving
 from tests.shipped import shipped
 from tests.subjects import PATIENCE, descendants, ends_within
 from tests.tls import behind_tls, write_certificate
-from tests.triton_models import add_network, add_sum
+from tests.triton_models import add_network, add_sum, in_shared_memory, regions_of
 
 pytestmark = pytest.mark.slow
 CLIENTS = 64
@@ -116,11 +115,6 @@ WAYS = [("http", "binary"), ("http", "json"), ("grpc", "auto")]
 each_way = pytest.mark.parametrize(("protocol", "encoding"), WAYS, ids=["binary", "json", "grpc"])
 
 
-def regions() -> set[Path]:
-    """What our servers have in shared memory by name."""
-    return set(Path("/dev/shm").glob(f"{PREFIX}*"))  # noqa: S108
-
-
 def feed(T: int, B: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
     x = np.random.default_rng(seed).normal(size=(T, B, 3)).astype(np.float32)
     return {"input": x, "h_0": np.full((1, B, 4), 0.5, np.float32)}
@@ -156,14 +150,15 @@ class TestVerifying:
     def test_killing_it_leaves_nothing_in_shared_memory_and_no_process(self, artifact):
         need("triton")
         runtime = RUNTIMES.get("triton")
-        before = regions()
         with Child(runtime, interpreter_of(runtime), PATIENCE) as child:
             child.wait_until_ready()
             sing(child, runtime.reads)
             started = descendants()
+            (server,) = [pid for pid in started if b"tritonserver\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            regions = regions_of(server)
         assert len(started) >= 3  # the child, the server and its stub
         assert all(ends_within(one, 2.0) for one in started)
-        assert regions() <= before
+        assert in_shared_memory(regions) == []
 
 
 class TestTriton:
