@@ -158,7 +158,7 @@ class TestPush:
     def test_a_server_that_takes_nothing_says_so(self, tmp_path):
         bundle = shipped("rnn:3,8", tmp_path, Order("triton-python"))
         with serving(bundle.path) as server, pytest.raises(ServingError, match="explicit"):
-            push(bundle, server.url, allow_code=True)
+            push(bundle, server.url, allow_code=True, replace=True)
 
     def test_what_is_not_for_triton_is_not_pushed(self, tmp_path):
         bundle = shipped("rnn:3,4", tmp_path, Order("onnx"))
