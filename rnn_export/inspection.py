@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
 from rnn_export.blocks import blocks
-from rnn_export.element_types import FLOATS
 from rnn_export.errors import ArtifactError
 from rnn_export.forms import EXTERNAL_ABOVE, FORMS, Form, constants_of
-from rnn_export.forms._external import held_bytes, read_in_place
+from rnn_export.forms._external import STORED, held_bytes, read_in_place
+from rnn_export.forms._inner_layers import reveal_inner_layers
 from rnn_export.forms._tidy import graphs
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Head, Weights
@@ -183,7 +184,7 @@ def _check_fixed_sizes(name: str, T: int | None, B: int | None, width: int) -> N
 
 
 def weight_tensors(model: onnx.ModelProto, folder: Path | None = None) -> dict[str, NDArray[Any]]:
-    """Every floating-point constant with axes, also those inside bodies; a repeated name gets a mark.
+    """Every constant with axes in a type of weights, also those inside bodies; a repeated name gets a mark.
 
     Args:
         model: the file.
@@ -192,7 +193,7 @@ def weight_tensors(model: onnx.ModelProto, folder: Path | None = None) -> dict[s
     found: dict[str, NDArray[Any]] = {}
     for graph in graphs(model.graph):
         for name, array in constants_of_graph(graph, folder):
-            if array.dtype.name in FLOATS and array.ndim:
+            if array.dtype.name in STORED and array.ndim:
                 found[name if name not in found else f"{name} (again)"] = array
     return found
 
@@ -230,6 +231,8 @@ def recognise_weights(model: onnx.ModelProto, weights: Weights, folder: Path | N
     """The form whose transformation of the weights the file holds under names of its own, or empty."""
     found = {_digest(array) for array in weight_tensors(model, folder).values()}
     for form in FORMS:
+        if form.quantised is not None:  # it holds another network's
+            continue
         if all(_digest(array) in found for array in form.constants(weights).values()):
             return form.name
     return ""
@@ -239,29 +242,27 @@ def instrument(model: onnx.ModelProto, spec: RNNSpec) -> tuple[onnx.ModelProto, 
     """A copy that also outputs every layer, or None where the layers cannot be told apart.
 
     An RNN node shows its layer in output 0 as (T, D, B, H), a Scan or Loop its cell in the last output as (T, B, H),
-    in the order of computation unless a Scan itself runs in reverse. The form ``unrolled`` names its own.
+    in the order of computation unless a Scan itself runs in reverse. The forms that we draw name them.
     """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if model.producer_name == PRODUCER:
+        reveal_inner_layers(copy, spec)
     rnns = [node for node in model.graph.node if node.op_type == "RNN"]
     scans = [node for node in model.graph.node if node.op_type in ("Scan", "Loop")]
-    values = {name for node in model.graph.node for name in node.output}
+    values = {name for node in copy.graph.node for name in node.output}
     shown: list[LayerOutput] = []
-    if len(rnns) == spec.num_layers and not scans:
+    named = {name for name in values if re.fullmatch(r"states_l\d+(_reverse)?", name)}
+    if model.producer_name == PRODUCER and named == {f"states{suffix(*cell)}" for cell in spec.cells()}:
+        shown = [LayerOutput(f"states{suffix(*cell)}", *cell) for cell in spec.cells()]
+    elif len(rnns) == spec.num_layers and not scans:
         shown = [LayerOutput(node.output[0], index, None) for index, node in enumerate(rnns)]
     elif len(scans) == len(spec.cells()) and not rnns and (order := _cells_in_order(model.graph, scans, spec)):
         for node, (layer, direction) in zip(order, spec.cells(), strict=True):
             flipped = direction == 1 and not runs_in_reverse(node)
             shown.append(LayerOutput(node.output[-1], layer, direction, flipped))
-    elif (
-        model.producer_name == PRODUCER
-        and not rnns
-        and not scans
-        and values >= {f"states{suffix(*cell)}" for cell in spec.cells()}
-    ):
-        shown = [LayerOutput(f"states{suffix(*cell)}", *cell) for cell in spec.cells()]
     if not shown or any(not value.name for value in shown):
         return None
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
     known = {info.name: info for info in shape_inference.infer_shapes(copy).graph.value_info}
     present = {info.name for info in copy.graph.output}
     for value in shown:

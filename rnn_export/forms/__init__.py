@@ -73,9 +73,13 @@ class Form:
     constants: Constants  # initializer name -> the array that it must hold, bit for bit
     product: str  # the operator that multiplies: it decides which runtime has a kernel for which type
     bfloat16_opset: int  # the first in which its operators take bfloat16
-    rank: int  # by measured speed at batch 1 on a CPU, the fastest first: docs/decisions/0008
+    rank: int  # where nothing was measured of a runtime, the fastest first: docs/decisions/0012
     merges_constants: bool = False  # its exporter leaves out a bias of zeros, and writes equal tensors once
     length: Length = "dynamic"
+    block: int = 1  # steps that are computed at once: the length is filled up to a multiple of it
+    # The network that the file computes, where that is another than it is drawn from: such a form is never chosen
+    # unnamed, and is verified against that network, with its distance from the checkpoint's as a row of its own.
+    quantised: Callable[[Weights], Weights] | None = None
 
 
 FORMS: Registry[Form] = Registry("form", __name__)
@@ -92,11 +96,13 @@ def form(
     rank: int,
     merges_constants: bool = False,
     length: Length = "dynamic",
+    block: int = 1,
+    quantised: Callable[[Weights], Weights] | None = None,
 ) -> Callable[[Build], Build]:
     """Register the function under it as the form ``name``; the options are ``Form``'s attributes."""
 
     def register(build: Build) -> Build:
-        options = (constants, product, bfloat16_opset, rank, merges_constants, length)
+        options = (constants, product, bfloat16_opset, rank, merges_constants, length, block, quantised)
         FORMS.add(Form(name, summary, min_opset, build, *options))
         return build
 
@@ -109,6 +115,12 @@ def constants_of(name: str, weights: Weights, head: Head | None = None) -> dict[
     if head is not None:
         own |= {"head_matrix": np.ascontiguousarray(head.weight.T), "head_bias": head.bias}
     return own
+
+
+def network_of(name: str, weights: Weights) -> Weights:
+    """The network that a file of this form computes: the weights', unless the form quantises them."""
+    quantised = FORMS.get(name).quantised
+    return weights if quantised is None else quantised(weights)
 
 
 def check_length(form: Form, spec: RNNSpec, steps: int | None, lengths: bool) -> None:
@@ -143,8 +155,8 @@ def draw(
     the check waits until that is written: the checker looks for it.
 
     Raises:
-        UsageError: no such form, an opset that the form or the installed onnx does not have, lengths that the form
-            cannot have, or more weights than its exporter can handle.
+        UsageError: no such form, an opset or a type that the form or the installed onnx does not have, lengths that
+            the form cannot have, or more weights than its exporter can handle.
     """
     import onnx
 
@@ -154,6 +166,9 @@ def draw(
 
     chosen = FORMS.get(name)
     check_length(chosen, weights.spec, steps, lengths)
+    if chosen.quantised is not None and weights.dtype != np.float32:
+        what = f"form {name!r} quantises networks in float32, and this one is in {weights.dtype}"
+        raise UsageError(what, "Add --dtype float32, or choose another form, such as --form scan")
     newest = onnx.defs.onnx_opset_version()
     least = max(chosen.min_opset, chosen.bfloat16_opset if weights.dtype == BFLOAT16 else 0)
     if not least <= opset <= newest:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from rnn_export.forms import Drawing
-from rnn_export.forms._text import add_initializers, drawn_model
+from rnn_export.forms._text import drawn_model, place_constants
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
 
@@ -54,7 +54,7 @@ def drawn_with_bodies(
     before: Sequence[str] = (),
     constants: Mapping[str, Any] = MappingProxyType({}),
 ) -> onnx.ModelProto:
-    """The model of a form whose layers are bodies called ``cell{end}``, with their weights inside.
+    """The model of a form whose layers are bodies that hold the single-matrix cell.
 
     Args:
         weights: of the network.
@@ -67,19 +67,8 @@ def drawn_with_bodies(
     layers = [layer_text(spec, layer, direction_text) for layer in range(spec.num_layers)]
     integers = {name: np.array(value, np.int64) for name, value in constants.items()}
     model = drawn_model(weights, drawing, [*before, *layers], {**row_constants(spec), **integers})
-    _add_body_weights(model, weights, drawing)
+    place_constants(model.graph, single_matrices(weights), drawing)
     return model
-
-
-def _add_body_weights(model: onnx.ModelProto, weights: Weights, drawing: Drawing) -> None:
-    """The matrix and bias of every body called ``cell{end}``, inside it: no runtime minds, and some ask for it."""
-    constants = single_matrices(weights)
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.name == "body":
-                end = attribute.g.name.removeprefix("cell")
-                inside = {name: constants[name] for name in (f"matrix{end}", f"bias{end}") if name in constants}
-                add_initializers(attribute.g, inside, drawing)
 
 
 def step_text(spec: RNNSpec, end: str, x: str, h: str, inside: str = "", at: str = "") -> str:

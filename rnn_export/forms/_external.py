@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, external_data_helper, helper
 
 from rnn_export.blocks import blocks
+from rnn_export.element_types import FLOATS
 from rnn_export.errors import ArtifactError
 from rnn_export.forms import EXTERNAL_ABOVE
 from rnn_export.forms._tidy import graphs
 
+STORED = (*FLOATS, "uint8")  # what weights are held in: whole numbers where a form quantises them
 DATA = "model.onnx.data"
 ALIGNMENT = 2**16  # bytes: every system can map a tensor that begins at a multiple (pages have 4 to 64 KiB)
 

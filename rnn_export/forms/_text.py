@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
-from rnn_export.element_types import FLOATS
 from rnn_export.forms import Drawing
-from rnn_export.forms._external import declared_tensor
+from rnn_export.forms._external import STORED, declared_tensor
+from rnn_export.forms._tidy import graphs
 from rnn_export.weights import Weights
 
 _MASK = """shape = Shape (sequence_0)
@@ -68,12 +68,22 @@ def model_header(drawing: Drawing) -> str:
 
 
 def add_initializers(graph: onnx.GraphProto, arrays: Mapping[str, Any], drawing: Drawing) -> None:
-    """The arrays as constants of the graph; the floating ones with axes only declared where they lie beside it."""
+    """The arrays as constants of the graph; weights, with axes, only declared where they lie beside it."""
     for name, array in arrays.items():
-        if drawing.external and array.ndim and array.dtype.name in FLOATS:
+        if drawing.external and array.ndim and array.dtype.name in STORED:
             graph.initializer.append(declared_tensor(name, array))
         else:
             graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+
+
+def place_constants(graph: onnx.GraphProto, arrays: Mapping[str, Any], drawing: Drawing) -> None:
+    """Each array inside the one graph that reads it, as some runtimes ask for; outside where several do."""
+    readers: dict[str, list[onnx.GraphProto]] = {name: [] for name in arrays}
+    for inner in graphs(graph):
+        for name in {name for node in inner.node for name in node.input} & set(arrays):
+            readers[name].append(inner)
+    for name, array in arrays.items():
+        add_initializers(readers[name][0] if len(readers[name]) == 1 else graph, {name: array}, drawing)
 
 
 def _ir_version(opset: int) -> int:

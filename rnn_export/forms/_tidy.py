@@ -20,7 +20,7 @@ def tidy(model: onnx.ModelProto, *, one_network: bool = True) -> None:
     """
     model.doc_string = ""
     del model.metadata_props[:]
-    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
+    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)
     model.producer_name = "rnn-export"
     model.producer_version = ""  # the manifest has the versions; the bytes need not change with them
     for graph in graphs(model.graph):

@@ -17,7 +17,7 @@ from rnn_export.weights import Weights
     constants=single_matrices,
     product="Gemm",
     bfloat16_opset=13,
-    rank=6,
+    rank=9,
     length="step",
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ _COUNT = """loop_shape = Shape (sequence_0)
     constants=single_matrices,
     product="Gemm",
     bfloat16_opset=16,  # Loop-16 and Where-16 are the first that take it
-    rank=4,
+    rank=7,
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     spec, real = weights.spec, element_type(weights)

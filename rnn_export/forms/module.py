@@ -21,7 +21,7 @@ EXAMPLE_T, EXAMPLE_B = 5, 3  # never T = 1: torch specialises a size of 1, and t
     constants=single_matrices,
     product="Gemm",
     bfloat16_opset=16,  # as in scan
-    rank=3,
+    rank=6,
     merges_constants=True,
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ from rnn_export.weights import Weights
     constants=single_matrices,
     product="Gemm",
     bfloat16_opset=16,  # Scan-16 and Where-16 are the first that take it
-    rank=2,
+    rank=5,
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     spec, real = weights.spec, element_type(weights)

@@ -17,7 +17,7 @@ from rnn_export.weights import Weights
     constants=single_matrices,
     product="Gemm",
     bfloat16_opset=16,  # Where-16 is the first that takes it
-    rank=5,
+    rank=8,
     length="fixed",
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
