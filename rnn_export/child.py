@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -17,12 +18,12 @@ from rnn_export.documents import from_document
 from rnn_export.element_types import from_bits
 from rnn_export.record import Placement
 from rnn_export.result import Stage, Status
-from rnn_export.runtimes import Runtime
+from rnn_export.runtimes import THREADS_VARIABLE, Runtime
 
 LAST_BREATH = 1.0  # seconds from closing its pipe to its end, for a process that is ending
 MEMORY_LIMIT = 4 * 2**30  # torch's own address space is 0.6 GiB, ONNX Runtime's 0.2
-THREADS = 1  # of a runtime: answers and times do not depend on the number of cores
-THREAD_LIMITS = {f"{library}_NUM_THREADS": str(THREADS) for library in ("OMP", "MKL", "OPENBLAS")}
+THREADS = 1  # of a runtime that is verified: answers do not depend on the number of cores
+THREAD_VARIABLES = (THREADS_VARIABLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Failure(Exception):  # noqa: N818
@@ -36,6 +37,19 @@ class Failure(Exception):  # noqa: N818
         self.placement = placement
 
 
+@dataclass(frozen=True)
+class Timed:
+    """A prepared network, run again and again.
+
+    Attributes:
+        seconds: of each run, inside the child: what the pipe takes is not in them.
+        peak_bytes: the most memory that the child ever had resident.
+    """
+
+    seconds: tuple[float, ...]
+    peak_bytes: int
+
+
 class Child:
     """One runtime in a process of its own; a context manager.
 
@@ -44,6 +58,7 @@ class Child:
         interpreter: the Python of the environment that has the runtime.
         timeout: seconds for each request, and for the start.
         memory_limit: bytes of address space; a runtime may opt out.
+        threads: how many the runtime may compute with.
 
     Raises:
         Failure: the interpreter cannot be started.
@@ -52,7 +67,14 @@ class Child:
         placement: where the nodes of the network that was prepared last are, if the runtime says so.
     """
 
-    def __init__(self, runtime: Runtime, interpreter: Path, timeout: float, memory_limit: int = MEMORY_LIMIT) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        interpreter: Path,
+        timeout: float,
+        memory_limit: int = MEMORY_LIMIT,
+        threads: int = THREADS,
+    ) -> None:
         self.version = ""
         self.placement: Placement | None = None
         self._timeout = timeout
@@ -60,6 +82,7 @@ class Child:
         # What a runtime leaves there goes with it: once ended, it can remove nothing itself.
         self._scratch = tempfile.TemporaryDirectory(prefix="rnn-export-", ignore_cleanup_errors=True)
         limit = memory_limit if runtime.limit_address_space else 0
+        limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
         try:
             self._process = subprocess.Popen(
                 # -P: the folder of worker.py must not become importable as top-level modules
@@ -68,7 +91,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 bufsize=0,
-                env={**_environment(runtime), **THREAD_LIMITS, "TMPDIR": self._scratch.name, **runtime.environ},
+                env={**_environment(runtime), **limits, "TMPDIR": self._scratch.name, **runtime.environ},
                 start_new_session=True,
             )
         except OSError as error:
@@ -89,13 +112,27 @@ class Child:
         header, _ = self._listen(Stage.FIND, time.monotonic() + self._timeout)
         self.version = str(header["version"])
 
-    def prepare(self, folder: Path) -> None:
-        """Make ready the network in that folder; networks are numbered from 0 in the order of preparation."""
-        self._ask(Stage.PREPARE, {"do": "prepare", "folder": str(folder)}, {})
+    def prepare(self, folder: Path) -> float:
+        """Make ready the network in that folder; networks are numbered from 0 in the order of preparation.
+
+        Returns:
+            The seconds that it took inside the child; the first network's pay for the import of the runtime.
+        """
+        header, _ = self._ask(Stage.PREPARE, {"do": "prepare", "folder": str(folder)}, {})
+        return float(header["seconds"])
 
     def run(self, network: int, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The named outputs of one of the prepared networks."""
-        return self._ask(Stage.RUN, {"do": "run", "network": network}, inputs)
+        return self._ask(Stage.RUN, {"do": "run", "network": network}, inputs)[1]
+
+    def time(self, network: int, inputs: Mapping[str, Any], seconds: float) -> Timed:
+        """Run one of the prepared networks again and again on the same inputs, for about so many seconds.
+
+        It runs three times at least, and the time limit of a request begins when the seconds are over.
+        """
+        request = {"do": "time", "network": network, "seconds": seconds}
+        header, outputs = self._ask(Stage.RUN, request, inputs, patience=seconds)
+        return Timed(tuple(outputs["seconds"].tolist()), int(header["peak_bytes"]))
 
     @property
     def alive(self) -> bool:
@@ -117,8 +154,10 @@ class Child:
                     continue
         self._scratch.cleanup()
 
-    def _ask(self, stage: Stage, request: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-        deadline = time.monotonic() + self._timeout
+    def _ask(
+        self, stage: Stage, request: Mapping[str, Any], inputs: Mapping[str, Any], patience: float = 0.0
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        deadline = time.monotonic() + self._timeout + patience
         try:
             worker.send(_Pipe(self._process.stdin, deadline), request, inputs)
         except TimeoutError:
@@ -131,7 +170,7 @@ class Child:
             raise Failure(stage, Status(header["status"]), str(header["detail"]), placement)
         if stage is Stage.PREPARE:
             self.placement = placement
-        return {name: from_bits(array) for name, array in outputs.items()}
+        return header, {name: from_bits(array) for name, array in outputs.items()}
 
     def _listen(self, stage: Stage, deadline: float) -> tuple[dict[str, Any], dict[str, Any]]:
         try:

@@ -1,4 +1,4 @@
-"""A text file put in place as a whole: a reader sees the old one or the new one, and never half of it."""
+"""A file, mostly of text, put in place as a whole: a reader sees the old one or the new one, and never half of it."""
 
 import os
 import secrets
@@ -27,7 +27,16 @@ def check_place(file: Path) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a file, and the folders above it that are not there.
+    """Write a file in UTF-8, and the folders above it that are not there.
+
+    Raises:
+        OutputError: it cannot be written; what stood there is as it was.
+    """
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, data: bytes) -> None:
+    """The same for what is no text.
 
     Raises:
         OutputError: it cannot be written; what stood there is as it was.
@@ -37,8 +46,8 @@ def write_text(file: Path, text: str) -> None:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with new.open("x", encoding="utf-8", newline="") as stream:
-                stream.write(text)
+            with new.open("xb") as stream:
+                stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
             new.replace(final)

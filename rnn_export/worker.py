@@ -11,7 +11,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -21,6 +22,7 @@ from numpy.lib import format as npy
 # C++, ONNX Runtime, torch, and what the system says where a file cannot be mapped
 OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory", "can't allocate memory", "Cannot allocate memory")
 HEADER_LIMIT = 2**24  # a longer header is not one of ours
+LEAST_RUNS = 3  # of what is timed: a median needs them
 
 
 class Reader(Protocol):
@@ -122,19 +124,48 @@ def main() -> None:
             return
         try:
             outputs: Mapping[str, Any] = {}
-            placement = None
+            said: dict[str, Any] = {}
             if request["do"] == "prepare":
+                started = time.perf_counter()
                 prepared.append(prepare(Path(request["folder"])))
-                placement = getattr(prepared[-1], "placement", None)
+                said["seconds"] = time.perf_counter() - started
+                said["placement"] = getattr(prepared[-1], "placement", None)
+            elif request["do"] == "time":
+                outputs = {"seconds": _durations(prepared[request["network"]], inputs, request["seconds"])}
+                said["peak_bytes"] = peak_bytes()
             else:
                 outputs = prepared[request["network"]](inputs)
-            send(answers, {"status": "PASS", "placement": placement}, outputs)
+            send(answers, {"status": "PASS", **said}, outputs)
         except MemoryError as error:
             send(answers, {"status": "MEMORY", "detail": f"MemoryError {error}"}, {})
         except Exception as error:  # whatever a runtime raises is a result, not an accident
             placement = getattr(error, "placement", None)
             send(answers, {"status": _status_of(error), "detail": _one_line(error), "placement": placement}, {})
         del inputs, outputs  # before the next arrive: of long ones there is room for one set
+
+
+def _durations(run: Any, inputs: Mapping[str, Any], seconds: float) -> Any:
+    """Seconds of each run, one after another, for about so many; what is timed is ``lean`` where there is one."""
+    timed: Callable[[Mapping[str, Any]], Any] = getattr(run, "lean", None) or run
+    durations: list[float] = []
+    now = time.perf_counter()
+    end = now + seconds
+    while now < end or len(durations) < LEAST_RUNS:
+        started = time.perf_counter()
+        timed(inputs)
+        now = time.perf_counter()
+        durations.append(now - started)
+    return np.array(durations)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process ever had resident."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux, where ru_maxrss survives exec: a child would begin with its parent's
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def _status_of(error: Exception) -> str:

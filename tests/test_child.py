@@ -183,6 +183,10 @@ class TestWhatTheAdapterSees:
         seen = look("[os.environ[n] for n in ('NVIDIA_TF32_OVERRIDE', 'OMP_NUM_THREADS')]", runtime=options)
         assert seen.tolist() == ["0", "1"]
 
+    def test_it_has_as_many_threads_as_its_parent_says(self, look):
+        names = "('RNN_EXPORT_THREADS', 'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')"
+        assert look(f"[os.environ[n] for n in {names}]", threads=3).tolist() == ["3"] * 4
+
     def test_its_stdin_is_empty_and_not_the_parents_pipe(self, look):
         assert look("len(sys.stdin.read())") == 0
 
@@ -250,6 +254,69 @@ class TestAnswers:
             for _ in range(3):
                 assert child.run(0, SMALL)["output"].tolist() == [[7, 10], [15, 22]]
         assert capfd.readouterr() == ("", "")
+
+
+class TestTiming:
+    @pytest.fixture
+    def timing(self, tmp_path):
+        """A child whose adapter takes 20 ms to prepare, 30 ms for a run and nothing for ``lean``."""
+        file = tmp_path / "slow.py"
+        file.write_text(
+            "import time\n"
+            "class Run:\n"
+            "    def __call__(self, inputs):\n"
+            "        time.sleep(0.03)\n"
+            "        return dict(inputs)\n"
+            "def prepare(folder):\n"
+            "    time.sleep(0.02)\n"
+            "    run = Run()\n"
+            "    if folder.name == 'lean':\n"
+            "        run.lean = lambda inputs: inputs['input']\n"
+            "    return run\n"
+        )
+        namespace: dict = {}
+        exec(compile(file.read_text(), str(file), "exec"), namespace)  # noqa: S102
+        with Child(Runtime("slow", "", ("numpy",), namespace["prepare"]), PYTHON, PATIENCE) as child:
+            child.wait_until_ready()
+            yield child
+
+    def test_the_seconds_of_each_run_are_told_and_at_least_three_runs(self, timing, tmp_path):
+        timing.prepare(tmp_path)
+        timed = timing.time(0, SMALL, 0.001)
+        assert len(timed.seconds) == 3
+        assert all(0.03 <= seconds < PATIENCE for seconds in timed.seconds)
+
+    def test_it_runs_for_as_long_as_it_is_told(self, timing, tmp_path):
+        timing.prepare(tmp_path)
+        assert sum(timing.time(0, SMALL, 0.3).seconds) > 0.25
+
+    def test_what_is_lean_is_timed_in_place_of_the_run(self, timing, tmp_path):
+        timing.prepare(tmp_path / "lean")
+        assert min(timing.time(0, SMALL, 0.001).seconds) < 0.03
+
+    def test_what_lean_raises_is_a_refusal(self, timing, tmp_path):
+        timing.prepare(tmp_path / "lean")
+        with pytest.raises(Failure, match="KeyError: 'input'") as caught:
+            timing.time(0, {}, 0.001)
+        assert (caught.value.stage, caught.value.status) == (Stage.RUN, Status.REFUSED)
+
+    def test_preparing_says_how_long_it_took(self, timing, tmp_path):
+        assert 0.02 <= timing.prepare(tmp_path) < PATIENCE
+
+    def test_the_peak_of_memory_is_the_childs_own_and_never_falls(self, timing, tmp_path):
+        timing.prepare(tmp_path)
+        ballast = np.ones(2**26, np.uint8)  # of this process, which the child must not count
+        before = timing.time(0, SMALL, 0.001).peak_bytes
+        held = timing.time(0, {"input": ballast}, 0.001).peak_bytes
+        assert before < ballast.nbytes <= held
+        assert timing.time(0, SMALL, 0.001).peak_bytes == held
+
+    def test_the_time_limit_begins_when_the_seconds_are_over(self, tmp_path):
+        with Child(fake("answers", ANSWER="honest"), PYTHON, PATIENCE) as child:
+            child.wait_until_ready()
+            child.prepare(CANARY)
+            child._timeout = 0.5
+            assert sum(child.time(0, SMALL, 1.0).seconds) > 0.5
 
 
 def test_a_python_that_cannot_be_started_is_broken_and_leaves_nothing_open(tmp_path):

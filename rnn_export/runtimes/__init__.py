@@ -7,13 +7,15 @@ runtime ``requires`` can be imported: a module here imports its runtime inside `
 precision that it asks for, raises ``Absent`` where the machine lacks what it needs, and lets every other
 exception out: the verdict reports them. Where the runtime can say which provider got which node, ``run`` is
 ``Placed``, and a ``Fallback`` carries the same. A bfloat16 array comes as its bits, of numpy's type V2, and goes as
-them or as ml_dtypes has it.
+them or as ml_dtypes has it. Both use as many threads as ``thread_limit()`` says; what is timed is ``run.lean``, where
+there is one.
 
 How to add a runtime: write ``runtimes/NAME.py`` with ``prepare`` under ``@runtime(NAME, ...)``. Nothing else
 is edited: the folder is the registry, and the contract tests find the runtime there.
 """
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +28,7 @@ from rnn_export.registry import Registry
 Arrays = Mapping[str, Any]  # name -> numpy array
 Run = Callable[[Arrays], Arrays]
 Prepare = Callable[[Path], Run]
+THREADS_VARIABLE = "RNN_EXPORT_THREADS"  # its parent sets it for a child process
 
 
 class Absent(Exception):  # noqa: N818
@@ -46,9 +49,29 @@ class Placed:
 
     run: Run
     placement: Mapping[str, Any]
+    lean: Run | None = None
 
     def __call__(self, inputs: Arrays) -> Arrays:
         return self.run(inputs)
+
+
+@dataclass(frozen=True)
+class Slimmed:
+    """A ``run`` that does more than compute the network, for the verdict, and ``lean``, which does not.
+
+    ``lean`` gives output and h_n, as numpy arrays that the next run may write again.
+    """
+
+    run: Run
+    lean: Run
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        return self.run(inputs)
+
+
+def thread_limit() -> int:
+    """How many threads a runtime may compute with: one, unless the process was started for more."""
+    return int(os.environ.get(THREADS_VARIABLE, "1"))
 
 
 @dataclass(frozen=True)
@@ -71,6 +94,7 @@ class Runtime:
             ``expected``, for `reproduce`.
         slow_to_compile: it compiles anew for every shape of the inputs, in a second or so: a verification runs at two.
         by_default: False where it runs only when it is named: what is known to differ, or takes minutes.
+        single_threaded: it computes with one thread, whatever ``thread_limit()`` says.
     """
 
     name: str
@@ -88,6 +112,7 @@ class Runtime:
     snippet: str = ""
     slow_to_compile: bool = False
     by_default: bool = True
+    single_threaded: bool = False
 
     @property
     def file(self) -> Path:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rnn_export.runtimes import Fallback, Placed, Run
+from rnn_export.runtimes import Fallback, Placed, Run, thread_limit
 
 BITS, BFLOAT16 = "V2", 16  # numpy's name of a bfloat16's bits; onnx.TensorProto.BFLOAT16
 # On the CPU; float16 products are computed in float32, between casts that ONNX Runtime adds.
@@ -37,14 +37,35 @@ def session_run(folder: Path, provider: str, options: dict[str, str]) -> Run:
         found = _prove_placement(session_with(_settings(strict=False)), provider)  # which names the nodes
         raise Fallback(f"asked for {provider}, but it does not run every node: {error}", found) from None
     placement = _prove_placement(session, provider)
+    names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Any) -> dict[str, Any]:
-        names = [output.name for output in session.get_outputs()]
         if any(array.dtype == BITS for array in inputs.values()):
             return _run_on_bits(session, names, inputs)
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    return Placed(run, placement)
+    takes_bits = any(value.type == "tensor(bfloat16)" for value in session.get_inputs())
+    return Placed(run, placement, run if takes_bits else _bound(session, names))
+
+
+def _bound(session: Any, names: list[str]) -> Run:
+    """Runs from and into arrays as they lie, as torch and OpenVINO run: ``session.run`` copies its outputs."""
+    binding = session.io_binding()
+    outputs: list[Any] = []
+    known: list[Any] = []
+
+    def lean(inputs: Any) -> dict[str, Any]:
+        if not known or known[0] is not inputs:
+            known[:] = [inputs]
+            outputs[:] = session.run(names, dict(inputs))  # which tells their shapes, and is where they lie from now on
+            for name, array in inputs.items():
+                binding.bind_cpu_input(name, array)
+            for name, array in zip(names, outputs, strict=True):
+                binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        session.run_with_iobinding(binding)
+        return dict(zip(names, outputs, strict=True))
+
+    return lean
 
 
 def _settings(strict: bool) -> Any:
@@ -52,7 +73,7 @@ def _settings(strict: bool) -> Any:
 
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = ERRORS_ONLY
-    settings.intra_op_num_threads = 1  # answers do not depend on the number of cores
+    settings.intra_op_num_threads = thread_limit()
     settings.inter_op_num_threads = 1
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1" if strict else "0")

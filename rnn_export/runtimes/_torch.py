@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rnn_export.runtimes import Run
+from rnn_export.runtimes import Run, Slimmed, thread_limit
 
 
 def torch_run(folder: Path, device: str) -> Run:
@@ -15,7 +15,7 @@ def torch_run(folder: Path, device: str) -> Run:
     """
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(thread_limit())
     spec, state = read_weights(folder, device)
     dtype = state["weight_ih_l0"].dtype
     if spec["nonlinearity"] == "identity":
@@ -24,6 +24,12 @@ def torch_run(folder: Path, device: str) -> Run:
     whole.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("head.")})
     layers = [_layer(torch, spec, state, layer, device, dtype) for layer in range(spec["num_layers"])]
     rows = 2 if spec["bidirectional"] else 1
+
+    def lean(inputs: Any) -> dict[str, Any]:
+        x, h_0 = (_tensor(torch, inputs[name]).to(device) for name in ("input", "h_0"))
+        with torch.inference_mode():
+            output, h_n = _packed(torch, whole, x, h_0, inputs)
+        return {"output": _array(torch, output.cpu()), "h_n": _array(torch, h_n.cpu())}
 
     def run(inputs: Any) -> dict[str, Any]:
         x, h_0 = (_tensor(torch, inputs[name]).to(device) for name in ("input", "h_0"))
@@ -36,7 +42,7 @@ def torch_run(folder: Path, device: str) -> Run:
                 answers[f"layer_{index}"] = sequence
         return {name: _array(torch, tensor.cpu()) for name, tensor in answers.items()}
 
-    return run
+    return Slimmed(run, lean)
 
 
 def read_weights(folder: Path, device: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -90,15 +96,16 @@ def loop_run(torch: Any, spec: dict[str, Any], state: dict[str, Any], device: st
         return activation(x_part + linear(h, state[f"weight_hh{end}"], state.get(f"bias_hh{end}")))
 
     def recur(sequence: Any, h_0: Any, inside: Any) -> tuple[list[Any], Any]:
-        """(T, B, I), (L*D, B, H), (T, B, 1) -> the states of each layer (T, B, D*H), h_n (L*D, B, H)."""
+        """(T, B, I), (L*D, B, H), (T, B, 1) or None -> the states of each layer (T, B, D*H), h_n (L*D, B, H)."""
         h_n, layers = [], []
         for layer in range(spec["num_layers"]):
             parts = []
             for direction, end in enumerate(directions):
                 h, states = h_0[layer * len(directions) + direction], {}
                 for t in reversed(range(len(sequence))) if direction else range(len(sequence)):
-                    h = torch.where(inside[t], cell(sequence[t], h, f"_l{layer}{end}"), h)
-                    states[t] = torch.where(inside[t], h, 0.0)
+                    stepped = cell(sequence[t], h, f"_l{layer}{end}")
+                    h = stepped if inside is None else torch.where(inside[t], stepped, h)
+                    states[t] = h if inside is None else torch.where(inside[t], h, 0.0)
                 parts.append(torch.stack([states[t] for t in range(len(sequence))]))
                 h_n.append(h)
             sequence = torch.cat(parts, dim=-1)
@@ -110,9 +117,10 @@ def loop_run(torch: Any, spec: dict[str, Any], state: dict[str, Any], device: st
     def run(inputs: Any) -> dict[str, Any]:
         sequence, h_0 = (_tensor(torch, inputs[name]).to(device) for name in ("input", "h_0"))
         sequence = sequence.transpose(0, 1) if spec["batch_first"] else sequence
-        T, B = sequence.shape[:2]
-        lengths = torch.from_numpy(inputs["lengths"]) if "lengths" in inputs else torch.full((B,), T)
-        inside = (torch.arange(T)[:, None] < lengths).to(device)[..., None]
+        inside = None
+        if "lengths" in inputs:
+            inside = torch.arange(len(sequence))[:, None] < torch.from_numpy(inputs["lengths"])
+            inside = inside.to(device)[..., None]
         with torch.inference_mode():
             layers, h_n = whole(sequence, h_0, inside)
         answers = {f"layer_{layer}": states for layer, states in enumerate(layers)}

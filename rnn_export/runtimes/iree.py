@@ -32,6 +32,7 @@ found = {name: answer.to_host() for name, answer in zip(names, answers)}"""
     summary="IREE, llvm-cpu, compiled for the shapes at hand",
     snippet=STATIC + SNIPPET.replace("FLAGS", repr(FLAGS)),
     slow_to_compile=True,
+    single_threaded=True,  # local-sync
 )
 def prepare(folder: Path) -> Run:
     return static_run(folder, _compiled)

@@ -26,6 +26,7 @@ MODEL = Path(__file__).parents[1] / "data" / "mlserver" / "ort_runtime.py"
     lacks=LACKS,
     limit_address_space=False,  # of the server's process, which is not this one
     by_default=False,
+    single_threaded=True,
 )
 def prepare(folder: Path) -> Run:
     server, http, grpc = _server()

@@ -45,6 +45,7 @@ found = {name: np.frombuffer(bytes.fromhex(raw), kind).reshape(shape) for name, 
     summary="ONNX Runtime in node, CPU",
     lacks=LACKS,
     snippet=SNIPPET,
+    single_threaded=True,
 )
 def prepare(folder: Path) -> Run:
     return prepared(_node(), str(folder / "model.onnx"), {})  # it finds weights beside the model by itself

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rnn_export.runtimes import Run, runtime
+from rnn_export.runtimes import Run, runtime, thread_limit
 from rnn_export.runtimes._onnxruntime import SNIPPET, session_run
 
 # Without a configured precision the provider may take what the processor is fastest in.
@@ -18,4 +18,4 @@ PROVIDER = "OpenVINOExecutionProvider"
     snippet=SNIPPET.replace('"CPUExecutionProvider"', repr((PROVIDER, OPTIONS))),
 )
 def prepare(folder: Path) -> Run:
-    return session_run(folder, PROVIDER, OPTIONS)
+    return session_run(folder, PROVIDER, {**OPTIONS, "num_of_threads": str(thread_limit())})

@@ -20,6 +20,7 @@ _NUMBER = count()
     own_environment=True,
     summary="ONNX Runtime in headless Chromium, WebAssembly",
     lacks=LACKS,
+    single_threaded=True,
     limit_address_space=False,  # a page reserves terabytes, of which it uses little
 )
 def prepare(folder: Path) -> Run:

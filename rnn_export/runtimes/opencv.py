@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rnn_export.runtimes import Run, runtime
+from rnn_export.runtimes import Run, runtime, thread_limit
 
 SNIPPET = """import cv2
 net = cv2.dnn.readNetFromONNX("model.onnx")
@@ -23,7 +23,7 @@ found = dict(zip(names, net.forward(names)))"""
 def prepare(folder: Path) -> Run:
     import cv2
 
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(thread_limit())
     cv2.setUseOptimized(True)
     net = cv2.dnn.readNetFromONNX(str(folder / "model.onnx"))
     net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)

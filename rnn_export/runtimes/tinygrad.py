@@ -22,6 +22,7 @@ found = {name: answer.numpy() for name, answer in answers.items()}"""
     environ={"DEV": "CPU", "NUM_CPU_THREADS": "1", "CACHELEVEL": "0"},  # no kernels of another machine from a cache
     snippet=SNIPPET,
     slow_to_compile=True,
+    single_threaded=True,
 )
 def prepare(folder: Path) -> Run:
     os.environ["CC"] = str(_clang())

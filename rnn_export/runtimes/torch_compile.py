@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from rnn_export.runtimes import Absent, Run, runtime
+from rnn_export.runtimes import Absent, Run, runtime, thread_limit
 from rnn_export.runtimes._torch import loop_run, read_weights
 
 
@@ -23,5 +23,5 @@ def prepare(folder: Path) -> Run:
     compiler = os.environ.get("CXX", "g++")  # where torch.compile looks
     if shutil.which(compiler) is None:
         raise Absent(f"torch.compile needs a C++ compiler, and there is no {compiler}: install g++, or set CXX")
-    torch.set_num_threads(1)
+    torch.set_num_threads(thread_limit())
     return loop_run(torch, *read_weights(folder, "cpu"), "cpu", compiled=True)

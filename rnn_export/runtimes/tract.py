@@ -21,6 +21,7 @@ found = dict(zip(names, [answer.to_numpy() for answer in answers]))"""
     summary="tract, the ONNX engine in Rust",
     environ={"RUST_BACKTRACE": "0"},  # a message, and not the addresses behind it
     snippet=SNIPPET,
+    single_threaded=True,
 )
 def prepare(folder: Path) -> Run:
     import onnx

@@ -28,6 +28,7 @@ MODEL = Path(__file__).parents[1] / "data" / "triton" / "plain" / "model.py"
     lacks=LACKS,
     limit_address_space=False,  # of the server's processes, which map files and shared memory
     by_default=False,
+    single_threaded=True,
 )
 def prepare(folder: Path) -> Run:
     server, regions, client = _server()

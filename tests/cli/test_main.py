@@ -28,6 +28,7 @@ COMMANDS = [
     "probe",
     "check",
     "sign",
+    "bench",
     "report",
     "ci",
     "reproduce",
