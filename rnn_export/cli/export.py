@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from rnn_export.cli._options import console, made_by, progress, say, source_options, trust_code
-from rnn_export.pipeline import DEFAULT_OPSET, export, missing_kernels
+from rnn_export.pipeline import DEFAULT_OPSET, export, missing_kernels, quantisation_notes
 
 if TYPE_CHECKING:
-    from rnn_export.checkpoint import Checkpoint
     from rnn_export.whole_model.factory import Made
 
 
@@ -20,7 +19,15 @@ if TYPE_CHECKING:
 @click.argument("source")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--form", help="One of `rnn-export list`, or auto (see --for); if not said, scan; rnn for a whole model.")
-@click.option("--for", "targets", multiple=True, help="With --form auto: a runtime that the file is for.")
+@click.option(
+    "--for",
+    "targets",
+    multiple=True,
+    help="With --form auto: a runtime that the file is for; onnxruntime-cpu if not said.",
+)
+@click.option("--batch", type=int, help="With --form auto: the usual batch size; 1 if not said.")
+@click.option("--length", type=int, help="With --form auto: the usual number of steps; 128 if not said.")
+@click.option("--threads", type=int, help="With --form auto: how many the runtime has; 1 if not said.")
 @click.option("--opset", default=DEFAULT_OPSET, show_default=True, help="The version of ONNX's operators.")
 @click.option("--lengths", is_flag=True, help="The file takes the length of each sequence as a third input.")
 @click.option("--steps", type=int, help="The length that the form unrolled is fixed to.")
@@ -33,6 +40,9 @@ def command(
     output: Path,
     form: str | None,
     targets: tuple[str, ...],
+    batch: int | None,
+    length: int | None,
+    threads: int | None,
     opset: int,
     prefix: str | None,
     nonlinearity: str | None,
@@ -49,8 +59,10 @@ def command(
 
     SOURCE is a .safetensors, .pt, .pth or .npz file, or a spec such as rnn:4,8,relu (random weights).
 
-    With --form auto every form is tried on the runtimes of --for, the fastest first, and the first one that all of them
-    get right is taken; one of fixed length only where --steps gives it, one of a single step last of all.
+    With --form auto the forms are tried on the runtimes of --for, the one that is expected to be fastest there under
+    --batch, --length and --threads first, and the first that all runtimes get right is taken. What is expected comes
+    from measured costs: `rnn-export bench --calibrate` measures this machine's. Forms that change the weights, as int8
+    does, are taken by their name only; one of fixed length only where --steps gives it.
 
     A whole model is package.module:factory, a function that returns (model, inputs), with inputs a tuple or a
     function of (T, B), or (model, inputs, dynamic_shapes). It is exported and verified at once, on onnxruntime-cpu
@@ -61,6 +73,7 @@ def command(
       rnn-export export model.safetensors -o out
       rnn-export export model.pt -o out --form rnn --nonlinearity relu --prefix encoder.rnn
       rnn-export export model.pt -o out --dtype float16
+      rnn-export export model.pt -o out --form auto --batch 32
       rnn-export export model.pt -o out --form auto --for onnxruntime-cpu --for openvino
       rnn-export export rnn:4,8,relu,layers=2,bidirectional -o out
       rnn-export export mypackage.tagger:make -o out --trust-code
@@ -74,16 +87,27 @@ def command(
         raise click.UsageError("--runtime is for a whole model: rnn-export verify names the runtimes of an artifact")
     from rnn_export.checkpoint import load_checkpoint
 
-    if targets and form != "auto":
-        raise click.UsageError("--for needs --form auto")
+    asked = {"--for": targets or None, "--batch": batch, "--length": length, "--threads": threads}
+    if form != "auto" and (given := [name for name, value in asked.items() if value is not None]):
+        raise click.UsageError(f"{given[0]} needs --form auto")
     checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
     checkpoint = checkpoint.converted(dtype)
     form = form or "scan"
     if form == "auto" and dry_run:
         raise click.UsageError("--form auto tries the forms on their runtimes, which --dry-run does not")
     if form == "auto":
-        form, steps = _chosen(checkpoint, targets, opset, lengths, steps)
-    for note in (*checkpoint.notes, *missing_kernels(form, checkpoint.weights.dtype.name)):
+        from rnn_export.choice import USUAL_RUNTIME, choose_form
+        from rnn_export.cost_model import Load
+
+        sizes = {"batch": batch, "length": length, "threads": threads}
+        load = Load(**{name: size for name, size in sizes.items() if size is not None})
+        targets = targets or (USUAL_RUNTIME,)
+        choice = choose_form(checkpoint, targets, load=load, opset=opset, lengths=lengths, steps=steps)
+        for reason in choice.reasons:
+            say(reason)
+        form, steps = choice.form, choice.steps
+    about_form = (*missing_kernels(form, checkpoint.weights.dtype.name), *quantisation_notes(form))
+    for note in (*checkpoint.notes, *about_form):
         say(f"note: {note}")
     kind = checkpoint.weights.dtype.name
     if dry_run:
@@ -99,17 +123,6 @@ def command(
     runtimes = targets or ("onnxruntime-cpu",)
     say(f"next: rnn-export verify {shlex.quote(str(output))} {' '.join(f'--runtime {name}' for name in runtimes)}")
     return 0
-
-
-def _chosen(
-    checkpoint: "Checkpoint", targets: tuple[str, ...], opset: int, lengths: bool, steps: int | None
-) -> tuple[str, int | None]:
-    from rnn_export.choice import choose_form
-
-    choice = choose_form(checkpoint, targets, opset=opset, lengths=lengths, steps=steps)
-    for reason in choice.reasons:
-        say(reason)
-    return choice.form, choice.steps
 
 
 def _whole_model(made: "Made", output: Path, form: str, opset: int, runtimes: tuple[str, ...]) -> int:

@@ -1,0 +1,134 @@
+"""Measuring the constants of the cost model: one layer of every form at some widths and batches, timed in a child."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from rnn_export import canary
+from rnn_export.child import MEMORY_LIMIT, Child, Failure
+from rnn_export.cost_model import Costs, CostTable, FormCost
+from rnn_export.environments import how_to_install, installed_version, interpreter_of
+from rnn_export.errors import InstallationError, UsageError
+from rnn_export.forms import FORMS, draw
+from rnn_export.machine import this_environment, utc_now
+from rnn_export.runtimes import RUNTIMES, Runtime
+from rnn_export.spec import RNNSpec
+from rnn_export.weights import Weights
+
+WIDTHS, BATCHES = (32, 64, 128, 256, 512, 1024), (1, 2, 4, 8, 32)  # between them costs are interpolated
+NONLINEARITIES = ("tanh", "relu")  # ONNX Runtime's RNN operator computes tanh number by number
+# Steps: of two lengths the constants follow; multiples of every form's block. In wide networks a run beside its steps
+# is nothing, and every step takes long.
+SHORT, LONG, LONG_IF_WIDE, WIDE = 16, 64, 32, 512
+ROUNDS, TURN = 3, 0.006  # of each form in turn, in seconds: the whole takes less than a minute
+OPSET = 18
+TIMEOUT = 60.0
+
+Progress = Callable[[str, int, int], None]  # (what, points done, points in all)
+
+
+def calibrate(
+    runtime: str, threads: tuple[int, ...], widths: tuple[int, ...] = WIDTHS, progress: Progress | None = None
+) -> CostTable:
+    """The constants of a runtime on this machine; nothing is written.
+
+    Args:
+        runtime: its name.
+        threads: each number of threads that is measured.
+        widths: H, ascending.
+        progress: told how far it is.
+
+    Raises:
+        UsageError: a runtime that does not read model.onnx.
+        InstallationError: it is not installed.
+        Failure: its process did not answer.
+    """
+    chosen = RUNTIMES.get(runtime)
+    if chosen.reads != "model.onnx":
+        raise UsageError(f"{runtime} runs no file", "Calibrate what files are for, such as onnxruntime-cpu")
+    if interpreter_of(chosen) is None:
+        raise InstallationError(f"{runtime} is not installed", f"Run: {how_to_install(chosen)}")
+    costs, done = [], 0
+    for number in threads:
+        for nonlinearity in NONLINEARITIES:
+            found: dict[str, list[tuple[float, float]]] = {}
+            for H in widths:
+                for form, points in _of_width(chosen, number, RNNSpec(H, H, 1, nonlinearity)).items():
+                    found.setdefault(form, []).extend(points)
+                done += 1
+                if progress is not None:
+                    progress(runtime, done, len(threads) * len(NONLINEARITIES) * len(widths))
+            whole = {form: points for form, points in found.items() if len(points) == len(widths) * len(BATCHES)}
+            costs.append(Costs(number, nonlinearity, widths, BATCHES, _constants(whole)))
+    cpu = this_environment(1).cpu
+    return CostTable(runtime, installed_version(chosen), cpu, utc_now(), tuple(costs), here=True)
+
+
+def _constants(found: dict[str, list[tuple[float, float]]]) -> dict[str, FormCost]:
+    def figures(values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(float(f"{value:.4g}") for value in values)  # more of them would be noise
+
+    return {form: FormCost(*map(figures, zip(*points, strict=True))) for form, points in found.items()}
+
+
+def _of_width(runtime: Runtime, threads: int, spec: RNNSpec) -> dict[str, list[tuple[float, float]]]:
+    """Form -> (microseconds of a run beside its steps, of a step) at every batch; without what the runtime refuses."""
+    interpreter = interpreter_of(runtime)
+    assert interpreter is not None  # it was looked for
+    with (
+        tempfile.TemporaryDirectory(prefix="rnn-export-") as scratch,
+        Child(runtime, interpreter, TIMEOUT, MEMORY_LIMIT, threads) as child,
+    ):
+        child.wait_until_ready()
+        canary.sing(child, runtime.reads)
+        networks = _prepared(child, spec, Path(scratch))
+        points: dict[str, list[tuple[float, float]]] = {form: [] for form in networks}
+        longer = LONG if spec.hidden_size < WIDE else LONG_IF_WIDE
+        for B in BATCHES:
+            times = [_raced(child, networks, spec, T, B) for T in (SHORT, longer)]
+            for form in networks:
+                short, long = (time[form] for time in times)
+                step = max(long - short, 0.0) / (longer - SHORT)
+                points[form].append((max(short - SHORT * step, 0.0), step))
+    return points
+
+
+def _prepared(child: Child, spec: RNNSpec, scratch: Path) -> dict[str, int]:
+    """Form -> its number in the child, of every form that the runtime takes."""
+    weights = Weights.random(spec, 0)
+    networks: dict[str, int] = {}
+    number = 0  # the canary's
+    for form in FORMS:
+        if form.length != "dynamic" or form.merges_constants or form.quantised is not None:
+            continue  # what torch's exporter draws is the graph of another form
+        folder = scratch / form.name
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(draw(form.name, weights, OPSET).SerializeToString())
+        try:
+            child.prepare(folder)
+            number += 1  # those that it refuses now get none
+            child.run(number, _inputs(spec, SHORT, 1))
+        except Failure:
+            if not child.alive:
+                raise
+            continue
+        networks[form.name] = number
+    return networks
+
+
+def _raced(child: Child, networks: dict[str, int], spec: RNNSpec, T: int, B: int) -> dict[str, float]:
+    """Form -> microseconds of a run: of the rounds in which each form had its turn, the least of their medians."""
+    inputs, best = _inputs(spec, T, B), dict.fromkeys(networks, float("inf"))
+    for _ in range(ROUNDS):
+        for form, number in networks.items():
+            best[form] = min(best[form], median(child.time(number, inputs, TURN).seconds) * 1e6)
+    return best
+
+
+def _inputs(spec: RNNSpec, T: int, B: int) -> dict[str, np.ndarray]:
+    rng, H = np.random.default_rng(0), spec.hidden_size
+    x = rng.standard_normal((T, B, spec.input_size)).astype(np.float32)
+    return {"input": x, "h_0": np.zeros((1, B, H), np.float32)}
