@@ -46,8 +46,8 @@ FINDINGS = {
         "Take --form scan, whose mask is part of the graph.",
     ),
     "nan-swallowed": Finding(
-        "A NaN in the input comes out as an ordinary number: relu kernels that compute max(x, 0) drop it. What is "
-        "wrong upstream stays unseen.",
+        "A NaN in the input comes out as an ordinary number: relu kernels that compute max(x, 0) drop it, and kernels "
+        "that round a state to 8 bits have no integer for it. What is wrong upstream stays unseen.",
         "Check inputs for NaN before they reach the server. It is a documented difference; only --strict fails.",
     ),
     "nan-misplaced": Finding(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_export.element_types import name_of
 from rnn_export.oracle import Trajectory, head_input, valid_steps
 from rnn_export.precision import judge_as_asked
 from rnn_export.residual import Place, Residual
@@ -94,8 +95,8 @@ class _Found:
         self.judged += residual.judged
         self.overflowed += residual.overflowed
         self.blind = max(self.blind, residual.blind)
-        if not self.precision or not residual.passed:
-            self.precision = precision
+        if not self.precision or not residual.passed or (precision == "int8" and not self.code):
+            self.precision = precision  # a head has none of the products that make a network int8
         if self.code and not self.diverges:
             return
         of = f" of {run.where}" if run.where else ""
@@ -152,19 +153,20 @@ def judge(
         h_0: (L*D, B, H).
         answers: what the runtime answered.
         truth: the float64 oracle on the same input.
-        asked: the precision that the row asks for: TF32, or else the weights' own type.
+        asked: the precision that the row asks for: TF32, int8 of a file with products of 8-bit integers, or else the
+            weights' own type.
         lengths: (B,), each in 1..T; past a sequence's end the output must be exactly 0.
         head: the Linear that made ``answers.prediction``.
     """
-    if asked != "TF32":
-        asked = weights.dtype.name
+    if asked not in ("TF32", "int8"):
+        asked = name_of(weights.dtype)
     inside = valid_steps(len(x), x.shape[1], lengths)
     pieces = stretches(len(x), x.shape[1] * max(x.shape[2], answers.output.shape[2]))
     if any(answers.output[steps][~inside[steps]].any() for steps in pieces):  # NaN counts as something
         return Judgement("padding", "past the end of a sequence the output is not 0")
     # With NaN or infinity in the input a distance says nothing: their placement is judged, step by step.
     finite = all(np.isfinite(x[steps][inside[steps]]).all() for steps in pieces)
-    max_abs, errors = _distances(answers, truth) if finite else (None, None)
+    max_abs, errors = distances(answers, truth) if finite else (None, None)
     layers = answers.layers
     if layers is None and weights.spec.num_layers == 1:
         layers = [answers.output]
@@ -182,7 +184,9 @@ def judge(
     for layer, states in enumerate(layers):
         below = x if layer == 0 else layers[layer - 1]
         _judge_layer(found, weights, layer, below, h_0, states, answers.h_n, asked, lengths)
-    if not found.code and finite and (step := _incomparable_from(answers.output, truth)) is not None:
+    # A state of 8 bits is off from the first step on, which is no amplified rounding.
+    told = finite and found.precision != "int8"
+    if not found.code and told and (step := _incomparable_from(answers.output, truth, max_abs)) is not None:
         found.notes.append(f"end to end no longer comparable from t={step}")
     return found.judgement(max_abs, errors)
 
@@ -265,6 +269,8 @@ def _runs(run: _Run, h_n: NDArray[np.floating] | None) -> list[_Run]:
     if h_n is None or not len(y):
         return [run]
     # h_n must be the last state: where it is not, bit for bit, it is judged from the state before it
+    if run.lengths is None and h_n.tobytes() == y[0 if run.reverse else -1].tobytes():
+        return [run]
     last, previous = _last_step(y, run.h_0, run.reverse, run.lengths)
     rows = np.arange(y.shape[1])
     if np.array_equal(h_n, y[last, rows], equal_nan=True):
@@ -277,8 +283,8 @@ def _judge_runs(found: _Found, cell: Cell, runs: list[_Run], asked: str) -> None
     for run in runs:
         arrays = (cell, run.x, run.h_0, run.y)
         residual, precision = judge_as_asked(asked, *arrays, reverse=run.reverse, lengths=run.lengths)
-        swallowed = residual.swallowed and cell.nonlinearity == "relu"
-        instead = "" if residual.first is None else _other_activation(cell, run)
+        swallowed = residual.swallowed and (cell.nonlinearity == "relu" or asked == "int8")
+        instead = "" if residual.first is None else _other_activation(cell, run, asked)
         found.add(residual, run, precision, asked, swallowed, instead)
 
 
@@ -303,18 +309,20 @@ def _judge_head(
     lengths: NDArray[np.integer] | None,
 ) -> None:
     cell, start = head.as_cell(), np.zeros((prediction.shape[1], 0), prediction.dtype)
+    asked = "float32" if asked == "int8" else asked  # that is the recurrent product alone
     residual, precision = judge_as_asked(asked, cell, read, start, prediction, lengths=lengths)
     found.add(residual, _Run(read, start, prediction, "the head", lengths), precision, asked, swallowed=False)
 
 
-def _other_activation(cell: Cell, run: _Run) -> str:
+def _other_activation(cell: Cell, run: _Run, asked: str) -> str:
     """The commonest mistake: a state_dict does not say which activation it was trained with."""
+    asked = asked if asked == "int8" else ""
     for nonlinearity in NONLINEARITIES:
         other = cell._replace(nonlinearity=nonlinearity)
         arrays = (other, run.x, run.h_0, run.y)
         if nonlinearity == cell.nonlinearity:
             continue
-        if judge_as_asked("", *arrays, reverse=run.reverse, lengths=run.lengths)[0].passed:
+        if judge_as_asked(asked, *arrays, reverse=run.reverse, lengths=run.lengths)[0].passed:
             return f"it computes {nonlinearity}, not {cell.nonlinearity}"
     return ""
 
@@ -338,7 +346,7 @@ def _steps_of(output: NDArray[np.floating]) -> list[slice]:
     return stretches(len(output), output.shape[1] * output.shape[2])
 
 
-def _distances(answers: Answers, truth: Trajectory) -> tuple[float, NDArray[np.float64]]:
+def distances(answers: Answers, truth: Trajectory) -> tuple[float, NDArray[np.float64]]:
     """The largest absolute error of output and h_n, and of each step's output (T,).
 
     inf where one is not finite and the other is.
@@ -347,9 +355,12 @@ def _distances(answers: Answers, truth: Trajectory) -> tuple[float, NDArray[np.f
     for found, expected in _pairs(answers, truth):
         with np.errstate(invalid="ignore"):
             error = np.abs(found.astype(np.float64) - expected)
-        error[np.isnan(error) & (np.isnan(found) == np.isnan(expected)) & (found == expected)] = 0.0
-        largest.append(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(axis=(1, 2), initial=0.0))
-    errors = np.concatenate([np.zeros(0), *largest])
+            by_step = error.max(axis=(1, 2), initial=0.0)
+        if not np.isfinite(by_step).all():
+            error[np.isnan(error) & (np.isnan(found) == np.isnan(expected)) & (found == expected)] = 0.0
+            by_step = np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(axis=(1, 2), initial=0.0)
+        largest.append(by_step)
+    errors = np.concatenate(largest) if largest else np.zeros(0)
     return float(errors.max(initial=0.0)), errors[: len(answers.output)]
 
 
@@ -371,9 +382,12 @@ def _placed(answers: Answers, truth: Trajectory, nonlinearity: str) -> Judgement
     return Judgement(max_abs=largest)
 
 
-def _incomparable_from(output: NDArray[np.floating], truth: Trajectory) -> int | None:
+def _incomparable_from(output: NDArray[np.floating], truth: Trajectory, max_abs: float | None) -> int | None:
     """The first step that is off by more than a thousandth of the largest output: rounding was amplified."""
-    limit = max(INCOMPARABLE, INCOMPARABLE_ROUNDINGS * ARITHMETICS[output.dtype.name].unit_roundoff) * _largest(truth)
+    u = ARITHMETICS[name_of(output.dtype)].unit_roundoff
+    limit = max(INCOMPARABLE, INCOMPARABLE_ROUNDINGS * u) * largest_output(truth)
+    if max_abs is not None and max_abs <= limit:  # no step can be
+        return None
     for steps in _steps_of(output) if output.size else []:
         with np.errstate(invalid="ignore"):
             off = np.abs(output[steps] - truth.output[steps]).max(axis=(1, 2)) > limit
@@ -382,11 +396,12 @@ def _incomparable_from(output: NDArray[np.floating], truth: Trajectory) -> int |
     return None
 
 
-def _largest(truth: Trajectory) -> float:
+def largest_output(truth: Trajectory) -> float:
     """The largest |output|; NaN where there is one."""
-    width = truth.output[:1].size
-    pieces = stretches(len(truth.output), width)
-    return float(np.max([0.0, *(np.abs(truth.output[steps]).max(initial=0.0) for steps in pieces)]))
+    largest = 0.0
+    for steps in stretches(len(truth.output), truth.output[:1].size):
+        largest = float(np.maximum(largest, np.abs(truth.output[steps]).max(initial=0.0)))
+    return largest
 
 
 def ratio_to_torch(
@@ -395,8 +410,8 @@ def ratio_to_torch(
     """max_abs over torch's own error on the same input, at least one rounding of the largest output."""
     if max_abs is None or torch_error is None or truth is None:
         return None
-    u = ARITHMETICS[weights.dtype.name].unit_roundoff
-    floor = max(torch_error, u * _largest(truth))
+    u = ARITHMETICS[name_of(weights.dtype)].unit_roundoff
+    floor = max(torch_error, u * largest_output(truth))
     if floor == 0.0:
         return 0.0 if max_abs == 0.0 else float("inf")
     return max_abs / floor if np.isfinite(floor) else None

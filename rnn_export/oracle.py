@@ -1,10 +1,13 @@
 """The float64 recurrence, ours, in numpy: the truth that end-to-end errors are measured against."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_export.memo import Memo
+from rnn_export.quantised_state import quantised_state
 from rnn_export.sequences import Sequence, empty_sequence, stretches
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
@@ -35,13 +38,23 @@ class _Wide:
         self._blocks: list[NDArray[np.floating]] = [
             matrix[start : start + rows] for start in range(0, len(matrix), rows)
         ]
-        if matrix.size <= WIDE_ELEMENTS:
-            self._blocks = [matrix.astype(np.float64)]
+        self._turned = matrix.astype(np.float64).T if matrix.size <= WIDE_ELEMENTS else None
 
     def times(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """x (..., C) @ matrix.T, (..., R)."""
+        if self._turned is not None:
+            return x @ self._turned
         parts = [x @ block.astype(np.float64, copy=False).T for block in self._blocks]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
+def _widen(arrays: tuple[NDArray[np.floating], ...]) -> tuple[_Wide, _Wide, NDArray[np.float64]]:
+    """weight_ih, weight_hh and the sum of both biases (H,)."""
+    weight_ih, weight_hh, bias_ih, bias_hh = arrays
+    return _Wide(weight_ih), _Wide(weight_hh), bias_ih.astype(np.float64) + bias_hh.astype(np.float64)
+
+
+_WIDENED = Memo(_widen)
 
 
 def valid_steps(T: int, B: int, lengths: NDArray[np.integer] | None) -> NDArray[np.bool_]:
@@ -56,6 +69,7 @@ def run_oracle(
     x: NDArray[np.floating],
     h_0: NDArray[np.floating],
     lengths: NDArray[np.integer] | None = None,
+    multiplied: Callable[[NDArray[np.float64]], NDArray[np.float64]] = lambda h: h,
 ) -> Trajectory:
     """Run the whole network over x.
 
@@ -65,6 +79,7 @@ def run_oracle(
         h_0: (L*D, B, H).
         lengths: (B,), each in 1..T; as torch's packed sequences: output is 0 past a sequence's end, h_n is
             the state at its end, and the reverse direction starts there. All T if absent.
+        multiplied: what of a state (B, H) is multiplied by weight_hh, where that is not the state itself.
 
     It goes through time in stretches, so that a long input takes no more memory than a short one.
     """
@@ -78,16 +93,16 @@ def run_oracle(
         for layer in range(spec.num_layers):
             states = empty_sequence((T, B, spec.num_directions * H))
             for direction in range(spec.num_directions):
-                cell = weights.cell(layer, direction)
-                weight_ih, weight_hh = _Wide(cell.weight_ih), _Wide(cell.weight_hh)
-                bias = cell.bias_ih.astype(np.float64) + cell.bias_hh.astype(np.float64)
+                weight_ih, weight_hh, bias = _WIDENED(weights.cell(layer, direction)[:4])
                 index = layer * spec.num_directions + direction
                 h = h_0[index].astype(np.float64)
                 for steps in stretches(T, B * width)[:: -1 if direction else 1]:
-                    projected = weight_ih.times(layer_input[steps].astype(np.float64)) + bias
-                    found, valid = np.empty((len(projected), B, H)), inside[steps]
+                    # Of each step the projected input first, and then its state.
+                    found, valid = weight_ih.times(layer_input[steps].astype(np.float64)) + bias, inside[steps]
                     for t in range(len(found))[:: -1 if direction else 1]:
-                        following = activation(spec.nonlinearity, projected[t] + weight_hh.times(h))
+                        z = found[t]
+                        z += weight_hh.times(multiplied(h))
+                        following = activation(spec.nonlinearity, z)
                         h = following if lengths is None else np.where(valid[t], following, h)
                         found[t] = h if lengths is None else np.where(valid[t], h, 0.0)
                     stretch = states[steps]
@@ -147,3 +162,25 @@ def head_input(
     if head.weight.shape[1] == spec.num_directions * spec.hidden_size:
         return output
     return _CellInput(x, h_0, output, lengths)
+
+
+def state_rounding_error(
+    weights: Weights,
+    head: Head | None,
+    x: NDArray[np.floating],
+    h_0: NDArray[np.floating],
+    lengths: NDArray[np.integer] | None = None,
+) -> float:
+    """How far output, h_n and prediction are off, at most, where each state is rounded to 8 bits to be multiplied.
+
+    Args:
+        weights, head: of the network.
+        x, h_0, lengths: see ``run_oracle``.
+    """
+    exact = run_oracle(weights, x, h_0, lengths)
+    rounded = run_oracle(weights, x, h_0, lengths, lambda h: quantised_state(h).values)
+    pairs = [(exact.output[:], rounded.output[:]), (exact.h_n, rounded.h_n)]
+    if head is not None:
+        read = [head_input(head, weights.spec, x, h_0, run.output[:], lengths)[:] for run in (exact, rounded)]
+        pairs.append((read[0] @ head.weight.T, read[1] @ head.weight.T))
+    return max(float(np.abs(one - other).max(initial=0.0)) for one, other in pairs)

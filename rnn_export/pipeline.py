@@ -83,13 +83,26 @@ def missing_kernels(form: str, dtype: str) -> list[str]:
     refusing: dict[str, list[str]] = {}
     for runtime in RUNTIMES:
         if (product, dtype) in runtime.lacks:
-            dynamic = [other for other in FORMS if other.length == "dynamic"]
+            dynamic = [other for other in FORMS if other.length == "dynamic" and other.quantised is None]
             others = [other.name for other in dynamic if (other.product, dtype) not in runtime.lacks]
             instead = f"form {' or '.join(others)} runs there" if others else "choose another --dtype for them"
             refusing.setdefault(instead, []).append(runtime.name)
     return [
         f"no {product} kernel for {dtype} in {', '.join(names)}, which will refuse this file: {instead}"
         for instead, names in refusing.items()
+    ]
+
+
+def quantisation_notes(form: str) -> list[str]:
+    """What whoever exports a form that changes the network has to know; in words."""
+    from rnn_export.forms import FORMS
+
+    if FORMS.get(form).quantised is None:
+        return []
+    return [
+        f"form {form} computes another network, with recurrent weights of 8 bits: rnn-export verify tells its drift "
+        "from this one",
+        f"form {form} pays at batch 1 from about 512 hidden units; only ONNX Runtime and OpenVINO have its operator",
     ]
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_export.element_types import name_of
 from rnn_export.residual import GATE, Residual, step_residual
-from rnn_export.rounding import ARITHMETICS, FLOAT32, Arithmetic, Array
+from rnn_export.rounding import ARITHMETICS, FLOAT32, INT8, Arithmetic, Array
 from rnn_export.sequences import Sequence, stretches
 from rnn_export.weights import Cell
 
@@ -72,10 +73,18 @@ def judge_as_asked(
 
     A network is judged in the type of its answers. A row that asks for TF32 may be better; else it must be TF32
     products and nothing coarser. The gate of 4 holds for it too: how far real tensor cores are from it was not
-    measured.
+    measured. A file that asks for int8 says how coarse a product may be at most: float32 is right too.
     """
-    arithmetic = ARITHMETICS[y.dtype.name]
+    arithmetic = ARITHMETICS[name_of(y.dtype)]
+    integers: Residual | None = None
+    if asked == "int8" and arithmetic is FLOAT32:
+        integers = step_residual(cell, x, h_0, y, reverse=reverse, lengths=lengths, arithmetic=INT8)
+        if integers.max_q <= GATE:
+            return integers, "int8"
     plain = step_residual(cell, x, h_0, y, reverse=reverse, lengths=lengths, arithmetic=arithmetic)
+    if integers is not None and plain.max_q > GATE:
+        # The bands were measured on products that are not int8.
+        return integers, name_precision(integers, cell, x, h_0, y, reverse=reverse, lengths=lengths, banded=False)
     if asked == "TF32" and arithmetic is FLOAT32 and plain.max_q > GATE:
         rounded = [
             step_residual(cell, x, h_0, y, reverse=reverse, lengths=lengths, arithmetic=candidate) for candidate in TF32
@@ -123,12 +132,14 @@ def name_precision(
     *,
     reverse: bool = False,
     lengths: NDArray[np.integer] | None = None,
+    banded: bool = True,
 ) -> str:
     """The arithmetic of one layer and direction, the type of y where the plain residual passes, else a class.
 
-    "WRONG" means that no arithmetic explains the answers: they are another network's.
+    "WRONG" means that no arithmetic explains the answers: they are another network's. Only where ``banded`` a run that
+    no hypothesis explains is named by how coarse it is.
     """
-    kind = y.dtype.name
+    kind = name_of(y.dtype)
     double = kind == "float64"
     if plain.max_q <= GATE:
         return kind
@@ -145,7 +156,7 @@ def name_precision(
             return candidate
         if candidate in PRODUCTS and found.max_q < best:
             best, name = found.max_q, candidate
-    if kind != "float32" or plain.spread < SPREAD:  # the bands were measured on float32 networks
+    if not banded or kind != "float32" or plain.spread < SPREAD:  # the bands were measured on float32 networks
         return "WRONG"
     if best * EXPLAINS <= plain.max_q:
         return name

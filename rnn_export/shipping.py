@@ -17,7 +17,7 @@ from rnn_export.checkpoint import Checkpoint, initial_state_of
 from rnn_export.element_types import FLOATS
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import ArtifactError, SourceError, UsageError
-from rnn_export.forms import draw
+from rnn_export.forms import draw, network_of
 from rnn_export.forms._external import DATA
 from rnn_export.golden import make_golden
 from rnn_export.inspection import load_model
@@ -102,7 +102,7 @@ def ship(
     data = found.path / DATA
     shipment = Shipment(name, model, data if data.exists() else None, interface, order.max_batch, initial_state)
     weights, head = checkpoint.weights, checkpoint.head
-    golden = make_golden(weights, head, interface, initial_state, found.steps, order.max_batch)
+    golden = make_golden(network_of(found.form, weights), head, interface, initial_state, found.steps, order.max_batch)
     facts = Facts(
         target=target.name,
         name=name,

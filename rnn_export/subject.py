@@ -15,7 +15,7 @@ from rnn_export.bundle import PROOF, Bundle
 from rnn_export.cases import EXPORT_B, EXPORT_T, REPEATED, Case, Check, case_from_file, default_cases, repeated_rows
 from rnn_export.checkpoint import load_checkpoint, save_weights
 from rnn_export.errors import ArtifactError
-from rnn_export.forms import FORMS
+from rnn_export.forms import FORMS, network_of
 from rnn_export.forms._external import DATA, lending_data, write_model
 from rnn_export.inspection import (
     LayerOutput,
@@ -28,6 +28,7 @@ from rnn_export.inspection import (
 )
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.result import Result, Stage, Status
+from rnn_export.runtimes import Runtime
 from rnn_export.serving import INITIAL_STATE
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Head, Weights
@@ -45,7 +46,7 @@ class Subject:
     Attributes:
         name: of the artifact or file, without its folder.
         form: the artifact's form; None for a file that somebody else exported.
-        weights: what the network should be.
+        weights: what the network should be: the checkpoint's, or what a form that quantises makes of them.
         head: the Linear after it, where the file has one.
         model: the file.
         signature: which names of the model carry what.
@@ -54,6 +55,7 @@ class Subject:
         shown: which outputs of the copy are which layer.
         cases: what is run.
         findings: what the file itself shows, before anything runs.
+        original: the checkpoint's weights, where ``weights`` are quantised; None elsewhere.
     """
 
     name: str
@@ -67,7 +69,18 @@ class Subject:
     shown: list[LayerOutput]
     cases: list[Case]
     findings: tuple[Result, ...]
+    original: Weights | None = None
     _truth: dict[str, Trajectory] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> str:
+        """The precision that the file asks for; float32 stands for the weights' own type."""
+        return "float32" if self.original is None else "int8"
+
+    def asked_of(self, runtime: Runtime) -> str:
+        """The precision that its row asks for: the file's, unless it runs the weights or has a precision of its own."""
+        own = runtime.reads == "weights.safetensors" or runtime.precision != "float32"
+        return runtime.precision if own else self.asked
 
     def truth_of(self, case: Case) -> Trajectory:
         """The float64 oracle's answers to a case, made when first asked for."""
@@ -241,6 +254,10 @@ def _subject(
     signature = _signature(model, weights.spec, served)
     if signature.prediction is not None and head is None:
         raise ArtifactError(f"{name} has the output prediction, but its source names no head", "Give --head KEY")
+    original: Weights | None = None
+    if form is not None and FORMS.get(form).quantised is not None:
+        original, weights = weights, network_of(form, weights)
+        save_weights(folder / "weights.safetensors", weights, head)  # for torch, which runs the same network
     instrumented: Path | None = None
     shown: list[LayerOutput] = []
     if weights.spec.num_layers > 1 and not signature.one_step and (made := instrument(model, weights.spec)) is not None:
@@ -268,7 +285,8 @@ def _subject(
     if asked.inputs is not None:
         own = case_from_file(asked.inputs, weights.spec, weights.dtype, signature.lengths is not None)
         cases.insert(0, own)
-    return Subject(name, form, weights, head, model, signature, folder, instrumented, shown, cases, findings)
+    parts = (name, form, weights, head, model, signature, folder, instrumented, shown, cases, findings, original)
+    return Subject(*parts)
 
 
 def _signature(model: onnx.ModelProto, spec: RNNSpec, served: Served | None) -> Signature:

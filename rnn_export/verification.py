@@ -8,6 +8,7 @@ import numpy as np
 
 from rnn_export.cases import Case, Check, of_two_shapes
 from rnn_export.child import Failure
+from rnn_export.drift import drift_case, drift_in_words
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import SourceError
 from rnn_export.judgement import RATIO_GATE, UNJUDGED, Answers, Judgement, judge, ratio_to_torch, shape_problem
@@ -106,13 +107,29 @@ def verify_runtime(
                 rest = f"{results[-1].detail}; {len(cases) - done} more cases were not run"
                 results[-1] = replace(results[-1], detail=rest)
                 break
+        drift = _drift(session, cases, results)
     except Failure as failure:
         return verified([*results, _failed(session, "", failure)])
     finally:
         session.close()
     if len(cases) < len(subject.cases):
         results = _noted(results, cases, len(subject.cases))
-    return verified([*results, *_not_exercised(subject, results)])
+    return verified([*results, *_not_exercised(subject, results), *drift])
+
+
+def _drift(session: Session, cases: Sequence[Case], results: Sequence[Result]) -> list[Result]:
+    """The row that says how far a quantised network is from the original; it is no verdict, and never fails."""
+    case = drift_case(cases)
+    if session.subject.original is None or session.runtime.reads == "weights.safetensors" or session.dead or not case:
+        return []
+    try:
+        answers = session.answers(case.x, case.h_0, case.lengths)
+    except (Failure, Wrong):  # the row of the case itself says so
+        return []
+    words = drift_in_words(session.subject, case, answers)
+    precision = next((row.precision for row in results if row.case == case.name), None)
+    name, version = session.runtime.name, session.version
+    return [Result(name, version, "drift", Stage.COMPARE, Status.PASS, precision=precision, detail=words)]
 
 
 def _noted(results: list[Result], cases: Sequence[Case], of: int) -> list[Result]:
@@ -152,7 +169,8 @@ def judge_saved(
     if problem := shape_problem(found, wanted, weights.dtype):
         raise SourceError(f"{name}: {problem}", "It must hold what the network gives for --inputs")
     answers = Answers(found["output"], found.get("h_n"), None)
-    judgement = judge(weights, case.x, case.h_0, answers, subject.truth_of(case), lengths=case.lengths)
+    truth, asked = subject.truth_of(case), subject.asked
+    judgement = judge(weights, case.x, case.h_0, answers, truth, asked, lengths=case.lengths)
     telling = _Telling()
     telling.hear(case, judgement)
     row = _result(subject, case, judgement, torch_error, ("expect", "", name))
@@ -196,7 +214,7 @@ def _result(
 ) -> Result:
     """A judgement as a row (runtime, version, case), after the end-to-end gate where no residual was measured."""
     ratio = None
-    if judgement.max_abs is not None:
+    if judgement.max_abs is not None and judgement.precision != "int8":  # beside which torch's rounding says nothing
         ratio = ratio_to_torch(judgement.max_abs, torch_error, subject.truth_of(case), subject.weights)
         if ratio is None and case.check is Check.MASKS and torch_error:
             ratio = judgement.max_abs / torch_error  # of what is finite; the largest output is not
@@ -253,7 +271,7 @@ def _judged(session: Session, case: Case, truth: Trajectory | None = None) -> Ju
 
 
 def _run(session: Session, case: Case, truth: Trajectory | None = None) -> tuple[Judgement, Answers]:
-    subject, asked = session.subject, session.runtime.precision
+    subject, asked = session.subject, session.subject.asked_of(session.runtime)
     answers = session.answers(case.x, case.h_0, case.lengths, layers=True)
     truth = truth or run_oracle(subject.weights, case.x, case.h_0, case.lengths)
 

@@ -34,9 +34,9 @@ def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def float_tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+def weight_holders(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     tensors = [tensor for graph in graphs(model.graph) for tensor in graph.initializer]
-    return [tensor for tensor in tensors if tensor.data_type == onnx.TensorProto.FLOAT]
+    return [tensor for tensor in tensors if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8)]
 
 
 def run(model: onnx.ModelProto, T: int, B: int, spec: RNNSpec, names: list[str] | None = None) -> list[np.ndarray]:
@@ -166,11 +166,11 @@ class TestWeights:
         # scan and module hold the same matrices: either name is right
         assert FORMS.get(recognise_weights(model, weights)).constants is FORMS.get(form).constants
 
-    @given(st.sampled_from(DIRECT), st.data())
+    @given(st.sampled_from([*DIRECT, "int8"]), st.data())
     def test_any_flipped_bit_of_any_weight_is_found(self, form, data):
         weights = Weights.random(DEEP, 1)
         model = draw(form, weights, 18)
-        tensor = data.draw(st.sampled_from(float_tensors(model)), label="tensor")
+        tensor = data.draw(st.sampled_from(weight_holders(model)), label="tensor")
         raw = bytearray(tensor.raw_data)
         raw[data.draw(st.integers(0, len(raw) - 1), label="byte")] ^= 1 << data.draw(st.integers(0, 7), label="bit")
         tensor.raw_data = bytes(raw)
@@ -230,6 +230,10 @@ class TestWeights:
         found = {name: array.tolist() for name, array in weight_tensors(model).items()}
         assert found == {"w": [1, 2], "k": [3], "w (again)": [5, 6]}
 
+    def test_a_file_of_quantised_weights_does_not_hold_those_that_it_was_made_from(self):
+        weights = Weights.random(RNNSpec(3, 40), 1)
+        assert recognise_weights(draw("int8", weights, 18), weights) == ""
+
     def test_a_foreign_network_is_not_recognised(self):
         model = draw("rnn", Weights.random(RNNSpec(2, 3), 0), 18)
         assert recognise_weights(model, Weights.random(RNNSpec(2, 3), 1)) == ""
@@ -237,7 +241,7 @@ class TestWeights:
 
 class TestLayers:
     @pytest.mark.parametrize("spec", [spec for spec in every_spec() if spec.num_layers > 1], ids=str)
-    @pytest.mark.parametrize("form", DIRECT)
+    @pytest.mark.parametrize("form", [*DIRECT, "int8"])
     def test_the_instrumented_copy_answers_bit_for_bit_the_same_and_shows_every_layer(self, form, spec):
         model = draw(form, Weights.random(spec, 1), 18)
         before = model.SerializeToString(deterministic=True)

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rnn_export.element_types import FLOATS
+from rnn_export.forms import network_of
 from rnn_export.judgement import Answers, judge, ratio_to_torch, shape_problem
 from rnn_export.oracle import Trajectory, run_oracle
 from rnn_export.precision import keep_bits
+from rnn_export.quantised_state import quantised_state
 from rnn_export.residual import GATE
 from rnn_export.rounding import ARITHMETICS
 from rnn_export.spec import RNNSpec
-from rnn_export.weights import Weights
+from rnn_export.weights import Head, Weights
 from tests.strategies import every_spec
 
 T, B = 7, 3
@@ -274,6 +276,79 @@ class TestMasks:
         assert judge(weights, x, h_0, right, truth).code == ""
         wrong = replace(right, output=answers.output)
         assert judge(weights, x, h_0, wrong, truth).code == "nan-misplaced"
+
+
+class TestInt8:
+    """Answers of a file that asks for products of 8-bit integers."""
+
+    @staticmethod
+    def states(weights: Weights, x: np.ndarray, h: np.ndarray) -> np.ndarray:
+        """(T, B, H), each state rounded to 8 bits before it is multiplied."""
+        found = np.empty((len(x), *h.shape), np.float32)
+        for t in range(len(x)):
+            state = quantised_state(h.astype(np.float64)).values
+            h = found[t] = run_oracle(weights, x[t : t + 1], state[None]).output[0]
+        return found
+
+    def run(self, spec: RNNSpec, x: np.ndarray | None = None):
+        weights = network_of("int8", Weights.random(spec, 3))
+        default, h_0, _, _ = run(weights)
+        x = default if x is None else x
+        states = self.states(weights, x, h_0[0])
+        return weights, x, h_0, Answers(states, states[-1:].copy(), None), run_oracle(weights, x, h_0)
+
+    def test_are_right_and_are_said_to_be_int8_with_no_word_about_amplified_rounding(self):
+        found = judge(*self.run(RNNSpec(3, 40)), "int8")
+        assert (found.code, found.precision, found.notes) == ("", "int8", ())
+        assert found.max_abs > 1e-4
+        assert judge(*self.run(RNNSpec(3, 40))).code == "step-residual"
+
+    def test_are_still_int8_with_a_head_whose_product_is_float32(self):
+        weights, x, h_0, answers, truth = self.run(RNNSpec(3, 40))
+        head = Head(np.ones((2, 40), np.float32), np.zeros(2, np.float32))
+        prediction = answers.output.astype(np.float64) @ head.weight.T.astype(np.float64)
+        answers = replace(answers, prediction=prediction.astype(np.float32))
+        found = judge(weights, x, h_0, answers, truth, "int8", head=head)
+        assert (found.code, found.precision) == ("", "int8")
+        rounded = quantised_state(answers.output.astype(np.float64)).values @ head.weight.T.astype(np.float64)
+        wrong = replace(answers, prediction=rounded.astype(np.float32))
+        assert judge(weights, x, h_0, wrong, truth, "int8", head=head).code == "step-residual"
+
+    def test_that_are_the_other_activations_are_said_to_be(self):
+        weights, *rest = self.run(RNNSpec(3, 40))
+        found = judge(Weights(replace(weights.spec, nonlinearity="relu"), weights), *rest, "int8")
+        assert found.code == "step-residual"
+        assert "it computes tanh, not relu" in found.detail
+
+    @pytest.mark.parametrize("nonlinearity", ["tanh", "identity"])
+    def test_that_lose_a_nan_of_the_state_are_a_documented_difference(self, nonlinearity):
+        x = run(Weights.random(RNNSpec(3, 40), 3))[0]
+        x[2, 1] = np.nan
+        weights, _, h_0, answers, truth = self.run(RNNSpec(3, 40, nonlinearity=nonlinearity), x)
+        assert np.isnan(answers.output[3, 1]).all()
+        assert judge(weights, x, h_0, answers, truth, "int8").code == ""
+        lost = answers.output.copy()
+        lost[3:, 1] = self.states(weights, x[3:, 1:2], np.zeros((1, 40)))[:, 0]
+        found = judge(weights, x, h_0, Answers(lost, lost[-1:].copy(), None), truth, "int8")
+        assert (found.code, found.diverges) == ("nan-swallowed", True)
+        assert "first at t=3 b=1" in found.detail
+
+    def test_after_an_infinite_state_are_not_judged_but_for_a_nan_that_is_gone(self):
+        arrays = {"weight_ih_l0": np.zeros((2, 1)), "weight_hh_l0": np.array([[0.5, 0.25], [0.5, 0.5]])}
+        spec = RNNSpec(1, 2, nonlinearity="identity", bias=False)
+        weights = Weights(spec, {name: array.astype(np.float32) for name, array in arrays.items()})
+        for other, value, code in (
+            (1.0, np.nan, ""),
+            (1.0, 5.0, ""),
+            (np.nan, np.nan, ""),
+            (np.nan, 5.0, "nan-swallowed"),
+        ):
+            x, h_0 = np.zeros((1, 1, 1), np.float32), np.array([[[np.inf, other]]], np.float32)
+            answers = Answers(np.full((1, 1, 2), value, np.float32), None, None)
+            found = judge(weights, x, h_0, answers, run_oracle(weights, x, h_0), "int8")
+            assert found.code == code
+            unjudged = other == 1.0  # IEEE says infinity there
+            assert ("2 elements overflow, not judged" in found.notes) is unjudged
 
 
 class TestRatio:

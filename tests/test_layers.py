@@ -17,26 +17,27 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if DATA not in path.parents
 # Each line may import the lines above it. A folder counts as one: within it, files import as they like.
 LAYERS = [
     {"errors", "element_types", "documents", "record", "machine"},
-    {"spec", "registry", "recurrence", "blocks", "result", "text_file", "toml_tables"}
+    {"spec", "registry", "recurrence", "blocks", "memo", "result", "text_file", "toml_tables"}
     | {"manifest", "model_config", "onnxruntime_releases"},
     {"summary", "weights", "spectrum", "runtimes", "archives", "unpickling", "recurrent_parts", "sequences"}
-    | {"differences", "rules"},
+    | {"differences", "rules", "quantised_state"},
     {"oracle", "rounding", "module", "numpy_files", "safetensors_files", "torch_storages", "findings"},
     {"appeal", "worker", "torch_tensors", "cases", "conversion", "server_address"},
     {"residual", "child", "torch_tree"},
     {"precision", "canary", "torch_files"},
     {"contents"},
     {"folder", "checkpoint", "forms", "environments", "signing"},
-    {"artifact", "inspection", "judgement", "execution", "description", "inventory", "verification_file", "serving"},
-    {"axes", "installation", "integrity", "golden", "targets"},
+    {"artifact", "inspection", "judgement", "execution", "description", "inventory", "verification_file", "serving"}
+    | {"cost_model"},
+    {"calibration", "axes", "installation", "integrity", "golden", "targets"},
     {"bundle", "model_description"},
     {"subject", "card"},
-    {"session"},
+    {"session", "drift"},
     {"table", "verification"},
     {"report", "cells"},
     {"reports", "processes", "cluster", "repository", "live_server", "shipping"},
     {"pipeline", "whole_model", "known_failures", "pushing", "servable"},
-    {"demonstration", "diagnosis", "choice", "reproduction", "configuration", "server"},
+    {"demonstration", "diagnosis", "choice", "reproduction", "configuration", "server", "benchmark"},
     {"checks"},
     {"check_table"},
     {"cli"},
@@ -53,6 +54,7 @@ FOLDERS = (
     "rules",
     "repository",
     "live_server",
+    "benchmark",
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 

@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from rnn_export.module import to_torch
-from rnn_export.oracle import activation, run_oracle
+from rnn_export.oracle import activation, head_input, run_oracle, state_rounding_error
+from rnn_export.quantised_state import quantised_state
 from rnn_export.spec import RNNSpec
-from rnn_export.weights import Weights
+from rnn_export.weights import Head, Weights
 from tests.strategies import every_spec
 
 
@@ -68,3 +69,24 @@ def test_the_activations_keep_nan():
     np.testing.assert_array_equal(activation("relu", z), [0, 0, 0.5, np.inf, np.nan])
     np.testing.assert_array_equal(activation("identity", z), z)
     np.testing.assert_allclose(activation("tanh", z), [-0.9640275800758169, 0, 0.46211715726000973, 1, np.nan])
+
+
+def test_only_the_recurrent_product_sees_what_is_made_of_a_state():
+    weights, x, h_0 = draw(RNNSpec(3, 40, nonlinearity="identity"))
+    cell, h = weights.cell(0, 0), h_0[0]
+    found = run_oracle(weights, x, h_0, multiplied=lambda h: 2 * h)
+    for t, expected in enumerate(found.output[:]):
+        h = x[t] @ cell.weight_ih.T + cell.bias_ih + cell.bias_hh + 2 * h @ cell.weight_hh.T
+        np.testing.assert_allclose(h, expected, rtol=1e-12)
+
+
+def test_what_rounding_the_states_changes_is_its_largest_effect_on_any_output():
+    weights, x, h_0 = draw(RNNSpec(3, 40, 2, bidirectional=True), dtype="float32")
+    exact = run_oracle(weights, x, h_0)
+    rounded = run_oracle(weights, x, h_0, multiplied=lambda h: quantised_state(h).values)
+    off = max(np.abs(one - other).max() for one, other in zip(exact, rounded, strict=True))
+    assert state_rounding_error(weights, None, x, h_0) == off
+    assert 1e-4 < off < 0.1
+    head = Head(np.full((2, 80), 10, np.float32), np.zeros(2, np.float32))
+    read = [head_input(head, weights.spec, x, h_0, run.output)[:] @ head.weight.T for run in (exact, rounded)]
+    assert state_rounding_error(weights, head, x, h_0) == np.abs(read[0] - read[1]).max() > off

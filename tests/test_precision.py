@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_export.precision import hypotheses, keep_bits, name_precision
+from rnn_export.forms._quantisation import dequantised, quantised
+from rnn_export.precision import hypotheses, judge_as_asked, keep_bits, name_precision
+from rnn_export.quantised_state import quantised_state
 from rnn_export.residual import GATE, Residual, step_residual
 from rnn_export.rounding import ARITHMETICS
 from rnn_export.weights import Cell
@@ -30,15 +32,24 @@ def as_int8(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     return np.round(values / scale) * scale
 
 
-def emulate(layer: Layer, operand: Rounding = unchanged, weight: Rounding = unchanged, store: Rounding = unchanged):
-    """y (T, B, H) with operands and weights rounded, summed in float64, stored in float32 after ``store``."""
+def emulate(
+    layer: Layer,
+    operand: Rounding = unchanged,
+    weight: Rounding = unchanged,
+    store: Rounding = unchanged,
+    state: Rounding = unchanged,
+):
+    """y (T, B, H) with operands and weights rounded, summed in float64, stored in float32 after ``store``.
+
+    ``state`` rounds the state alone, before it is multiplied.
+    """
     cell, h = layer.cell, layer.h_0.astype(np.float64)
     w_ih, w_hh = weight(cell.weight_ih.astype(np.float64)), weight(cell.weight_hh.astype(np.float64))
     bias = cell.bias_ih.astype(np.float64) + cell.bias_hh
-    activation = np.tanh if cell.nonlinearity == "tanh" else lambda z: np.maximum(z, 0)
+    activation = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0), "identity": unchanged}[cell.nonlinearity]
     y = np.empty((len(layer.x), *layer.h_0.shape), np.float32)
     for t in reversed(range(len(y))) if layer.reverse else range(len(y)):
-        z = operand(layer.x[t].astype(np.float64)) @ w_ih.T + operand(h) @ w_hh.T + bias
+        z = operand(layer.x[t].astype(np.float64)) @ w_ih.T + operand(state(h)) @ w_hh.T + bias
         y[t] = store(activation(z))
         h = y[t].astype(np.float64)
     return y
@@ -165,6 +176,83 @@ class TestNames:
         plain, found = judged(layer, emulate(layer, keep_bits(9), keep_bits(9)))
         assert plain.max_q > GATE
         assert found in ("10-bit (TF32, float16)", "bfloat16")
+
+
+def as_integers(h: np.ndarray) -> np.ndarray:
+    return quantised_state(h).values
+
+
+class TestInt8:
+    """The file asks for products of 8-bit integers: such a run is right, a finer one too, and nothing else."""
+
+    @pytest.fixture(params=["tanh", "relu", "identity"])
+    def layer(self, request) -> Layer:
+        layer = make_layer(np.random.default_rng(7), 24, 70, 30, gain=0.8, nonlinearity=request.param)
+        return layer._replace(cell=layer.cell._replace(weight_hh=dequantised(*quantised(layer.cell.weight_hh), 70)))
+
+    @staticmethod
+    def asked(layer: Layer, y: np.ndarray, asked: str = "int8") -> tuple[Residual, str]:
+        return judge_as_asked(asked, layer.cell, layer.x, layer.h_0, y, reverse=layer.reverse)
+
+    @pytest.mark.parametrize("reverse", [False, True])
+    def test_a_state_of_8_bits_is_what_was_asked_for_and_no_float32(self, layer, reverse):
+        layer = layer._replace(reverse=reverse)
+        y = emulate(layer, state=as_integers)
+        found, name = self.asked(layer, y)
+        assert (name, found.judged) == ("int8", y.size)
+        assert found.max_q < 1.5
+        plain, name = self.asked(layer, y, "float32")
+        assert plain.max_q > 1000
+        assert name != "int8"
+
+    def test_a_state_of_float32_is_finer_and_right(self, layer):
+        found, name = self.asked(layer, emulate(layer))
+        assert found.max_q <= GATE
+        assert name == "float32"
+
+    @pytest.mark.parametrize(
+        "state",
+        [as_int8, lambda h: as_int8(h, 1), lambda h: np.trunc(quantised_state(h).values * 64) / 64],
+        ids=["one scale", "one scale a row", "coarser"],
+    )
+    def test_a_state_rounded_otherwise_is_rejected_and_is_no_arithmetic(self, layer, state):
+        found, name = self.asked(layer, emulate(layer, state=state))
+        assert found.max_q > GATE
+        assert name == "WRONG"
+
+    def test_tf32_is_coarser_than_float32_and_is_called_so(self, layer):
+        found, name = self.asked(layer, emulate(layer, TF32, TF32))
+        assert found.max_q > GATE
+        assert name == "TF32"
+
+    @pytest.mark.parametrize("fault", ["bias", "code", "scale"])
+    def test_a_fault_is_rejected_and_is_no_arithmetic(self, layer, fault):
+        cell = layer.cell
+        bias, weight = cell.bias_ih.copy(), cell.weight_hh.copy()
+        if fault == "bias":
+            bias[3] += np.float32(1e-4)
+        elif fault == "code":
+            weight[3, 40] += np.abs(weight[3, 32:64]).max() / 127
+        else:
+            weight[3, 32:64] *= np.float32(1.01)
+        wrong = layer._replace(cell=cell._replace(bias_ih=bias, weight_hh=weight))
+        found, name = self.asked(layer, emulate(wrong, state=as_integers))
+        assert found.first is not None
+        assert (found.first.unit, name) == (3, "WRONG")
+
+    def test_in_the_middle_of_two_integers_both_are_right_and_what_is_beyond_the_gate_is_not(self, layer):
+        layer = layer._replace(x=layer.x[:1], h_0=layer.h_0.copy())
+        layer.h_0[:, 32:64] = 0.0
+        layer.h_0[:, 32:34] = 1.0, 40.5 / 127
+        scale = float(np.float32(1) / np.float32(127))
+        for integer, right in ((35, False), (40, True), (41, True), (46, False)):
+
+            def state(h: np.ndarray, integer: int = integer) -> np.ndarray:
+                values = as_integers(h)
+                values[:, 33] = integer * scale
+                return values
+
+            assert self.asked(layer, emulate(layer, state=state))[0].passed is right
 
 
 class TestWrong:

@@ -11,9 +11,10 @@ from onnx import numpy_helper
 from rnn_export.artifact import MANIFEST, Artifact, sealed
 from rnn_export.checkpoint import load_checkpoint, save_weights
 from rnn_export.errors import ArtifactError
-from rnn_export.forms import draw
+from rnn_export.forms import draw, network_of
 from rnn_export.pipeline import export
 from rnn_export.result import Stage, Status
+from rnn_export.runtimes import RUNTIMES
 from rnn_export.spec import RNNSpec
 from rnn_export.subject import subject_of_artifact, subject_of_model
 from rnn_export.weights import Weights
@@ -43,6 +44,24 @@ class TestArtifacts:
         (finding,) = subject.findings
         assert (finding.runtime, finding.stage, finding.status) == ("file", Stage.COMPARE, Status.PASS)
         assert len({value.layer for value in subject.shown}) == 2
+
+    def test_a_quantised_one_is_held_against_what_it_computes_and_keeps_what_it_was_made_from(self, tmp_path, scratch):
+        artifact = export("rnn:3,40", tmp_path / "out", form="int8")
+        subject = subject_of_artifact(artifact.path, scratch)
+        original, computed = artifact.weights(), network_of("int8", artifact.weights())
+        assert subject.original is not None
+        for name in original:
+            assert subject.original[name].tobytes() == original[name].tobytes()
+            assert subject.weights[name].tobytes() == computed[name].tobytes()
+        torchs = load_checkpoint(subject.folder / "weights.safetensors").weights
+        assert torchs["weight_hh_l0"].tobytes() == computed["weight_hh_l0"].tobytes()
+        assert subject.asked == subject.asked_of(RUNTIMES.get("onnxruntime-cpu")) == "int8"
+        assert subject.asked_of(RUNTIMES.get("torch")) == "float32"
+        assert subject.asked_of(RUNTIMES.get("onnxruntime-cuda-tf32")) == "TF32"
+
+    def test_one_that_is_not_quantised_is_held_against_the_checkpoint(self, tmp_path, scratch):
+        subject = subject_of_artifact(export("rnn:3,4", tmp_path / "out").path, scratch)
+        assert (subject.original, subject.asked) == (None, "float32")
 
     def test_one_layer_needs_no_copy_that_shows_its_layers(self, tmp_path, scratch):
         subject = subject_of_artifact(export("rnn:3,4", tmp_path / "out").path, scratch)

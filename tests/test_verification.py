@@ -501,6 +501,7 @@ class TestForeignFiles:
 def with_a_stray_scan(weights: Weights) -> onnx.ModelProto:
     """A Scan that belongs to no layer: the layers cannot be told apart, so no instrumented copy is made."""
     model = draw("scan", weights, 18)
+    model.producer_name = "somebody else"  # whose values are called what they like
     place, node = next((i, node) for i, node in enumerate(model.graph.node) if node.op_type == "Scan")
     stray = onnx.NodeProto()
     stray.CopyFrom(node)

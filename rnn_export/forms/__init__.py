@@ -18,8 +18,9 @@ no lengths, no reverse direction and no ``batch_first``.
 How to add a form: write ``forms/NAME.py`` with one function ``build(weights, drawing) -> onnx.ModelProto`` under
 ``@form(NAME, ...)``. ``constants`` tells which float tensors the file must hold, by name, as a stated
 transformation of the weights; the verdict reads them back bit for bit. ``product`` names the operator that
-multiplies, so that ``export`` can say which runtime lacks its kernel for a type. Nothing else is edited: the
-folder is the registry, and the contract tests find the form there.
+multiplies, so that ``export`` can say which runtime lacks its kernel for a type. ``quantised`` gives the network that
+the file computes, where the form makes another of it. Nothing else is edited: the folder is the registry, and the
+contract tests find the form there.
 """
 
 from collections.abc import Callable, Mapping

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rnn_export.artifact import Artifact
 from rnn_export.bundle import Bundle
+from rnn_export.forms import network_of
 from rnn_export.forms._external import DATA
 from rnn_export.golden import Golden, make_golden
 from rnn_export.inspection import load_model
@@ -86,7 +87,7 @@ def held_of_artifact(folder: Path, scratch: Path, said: Description) -> Held:
     most = int((said.config or {}).get("max_batch_size") or 0) or 8  # as many as the usual cases have
     how = Served(interface, start, most, on_server=True)
     subject = subject_of_served(folder.resolve().name, artifact.form, file, artifact.path, how, scratch)
-    golden = make_golden(weights, checkpoint.head, interface, start, artifact.steps, most)
+    golden = make_golden(network_of(artifact.form, weights), checkpoint.head, interface, start, artifact.steps, most)
     return Held(subject, interface, start, golden, most, "an artifact")
 
 

@@ -78,7 +78,7 @@ def judge_answer(
     state = request.h_0 if h_0 is None else h_0
     truth = run_oracle(weights, request.x, state, request.lengths)
     answers = answers_of(signature, raw)
-    found = judge(weights, request.x, state, answers, truth, lengths=request.lengths, head=subject.head)
+    found = judge(weights, request.x, state, answers, truth, subject.asked, lengths=request.lengths, head=subject.head)
     if found.code or found.residual is not None:
         return found
     ratio = ratio_to_torch(found.max_abs, torch_error, truth, weights)

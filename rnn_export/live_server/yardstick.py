@@ -1,7 +1,8 @@
 """torch's own errors on the requests of a probe: what answers are held against where no step residual can be measured.
 
 A server shows the last layer only. Of a network of one layer every step is judged; of a deeper one an answer may be
-eight times as far from float64 as torch is on the same request, as in every verification.
+eight times as far from float64 as torch is on the same request, as in every verification. Of a quantised one it may be
+eight times as far as float64 itself is with its states rounded to 8 bits.
 """
 
 from types import TracebackType
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from rnn_export.environments import interpreter_of
 from rnn_export.judgement import judge
 from rnn_export.live_server.requests import Request
-from rnn_export.oracle import run_oracle
+from rnn_export.oracle import run_oracle, state_rounding_error
 from rnn_export.runtimes import RUNTIMES
 from rnn_export.session import Session
 from rnn_export.subject import Subject
@@ -50,6 +51,8 @@ class Yardstick:
             return None
         state = request.h_0 if h_0 is None else h_0
         weights, lengths = self._subject.weights, request.lengths
+        if self._subject.original is not None:
+            return state_rounding_error(weights, None, request.x, state, lengths)
         answers = self._session.answers(request.x, state, lengths)
         return judge(
             weights, request.x, state, answers, run_oracle(weights, request.x, state, lengths), lengths=lengths

@@ -31,6 +31,16 @@ class TestMaking:
         )
         assert str(Artifact.load(tmp_path / "out").spec) == "RNN(3 -> 4, relu)"
 
+    def test_a_form_that_changes_the_network_says_so(self, cli, tmp_path):
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "int8")
+        assert found.code == 0
+        assert "note: form int8 computes another network, with recurrent weights of 8 bits" in found.err
+        assert "note: form int8 pays at batch 1 from about 512 hidden units" in found.err
+        found = cli("export", "rnn:3,4", "-o", tmp_path / "half", "--form", "int8", "--dtype", "float16")
+        assert found.code == 2
+        assert "quantises networks in float32, and this one is in float16" in found.err
+        assert not (tmp_path / "half").exists()
+
     def test_every_option_reaches_the_artifact(self, cli, tmp_path):
         save_file({f"net.rnn.{name}": array for name, array in ZEROS.items()}, tmp_path / "net.safetensors")
         options = ["--form", "rnn", "--opset", "15", "--prefix", "net.rnn", "--nonlinearity", "relu", "--batch-first"]

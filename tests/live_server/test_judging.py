@@ -64,6 +64,25 @@ def test_right_answers_of_a_deep_network_pass_though_its_last_layer_says_little(
             assert judge_answer(subject, request, wrong, yardstick.error_of(request)).code == "end-to-end"
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_answers_of_a_quantised_network_are_judged_as_the_file_asks(tmp_path, layers):
+    """Of two layers a server shows the last alone, and torch's rounding is no yardstick for states of 8 bits."""
+    artifact = export(f"rnn:3,64,layers={layers}", tmp_path / "net", form="int8")
+    bundle = ship(artifact.path, tmp_path / "bundle", Order("triton"), unverified=True)
+    (tmp_path / "scratch").mkdir()
+    subject = held_of_bundle(bundle.path, tmp_path / "scratch").subject
+    session = onnxruntime.InferenceSession(bundle.model_path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    with Yardstick(subject, PATIENCE) as yardstick:
+        request = make_request(subject, bundle.initial_state, 9, 2, [0])
+        raw = dict(zip(names, session.run(names, request.wire(subject)), strict=True))
+        found = judge_answer(subject, request, raw, yardstick.error_of(request))
+        assert (found.code, found.precision) == ("", "int8" if layers == 1 else None)
+        off = np.float32(1e-4 if layers == 1 else 0.2)
+        wrong = judge_answer(subject, request, {**raw, "h_n": raw["h_n"] + off}, yardstick.error_of(request))
+        assert wrong.code == ("step-residual" if layers == 1 else "end-to-end")
+
+
 def test_a_bad_request_counts_as_refused_where_the_server_refused_it(tmp_path):
     probed = probed_by_nobody(shipped("rnn:3,4", tmp_path, Order("triton")), tmp_path / "scratch")
 
