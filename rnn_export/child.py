@@ -241,8 +241,12 @@ class _Pipe:
         """Exactly size bytes, fewer at the end of the stream; raises TimeoutError."""
         parts, missing = [], size
         while missing:
-            self._wait(reading=True)
-            part = os.read(self._descriptor, min(missing, 2**20))
+            self._check_deadline()
+            try:
+                part = os.read(self._descriptor, min(missing, 2**20))
+            except BlockingIOError:
+                self._wait(reading=True)
+                continue
             if not part:
                 break
             parts.append(part)
@@ -253,17 +257,23 @@ class _Pipe:
         """All of data; raises TimeoutError."""
         view = memoryview(data)
         while view:
-            self._wait(reading=False)
-            with suppress(BlockingIOError):
+            self._check_deadline()
+            try:
                 view = view[os.write(self._descriptor, view[: 2**16]) :]
+            except BlockingIOError:
+                self._wait(reading=False)
 
     def flush(self) -> None:
         """Nothing is held back."""
 
     def _wait(self, *, reading: bool) -> None:
         ends = ([self._descriptor], []) if reading else ([], [self._descriptor])
-        left = self._deadline - time.monotonic()
-        if left <= 0 or not any(select.select(*ends, [], left)):
+        if not any(select.select(*ends, [], max(0.0, self._deadline - time.monotonic()))):
+            raise TimeoutError
+
+    def _check_deadline(self) -> None:
+        """Also where the other side never keeps anybody waiting: it may never end either."""
+        if time.monotonic() >= self._deadline:
             raise TimeoutError
 
 

@@ -1,5 +1,6 @@
 """The floating-point types that a network may have. numpy lacks bfloat16: ml_dtypes teaches it the name."""
 
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -9,6 +10,12 @@ from numpy.typing import NDArray
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 BITS = np.dtype("V2")  # as numpy itself writes a bfloat16 array: two bytes without a meaning
+
+
+@cache
+def name_of(dtype: np.dtype[Any]) -> str:
+    """numpy's name of a type, which numpy itself spells anew whenever it is asked, in 2 us."""
+    return dtype.name
 
 
 def from_bits(array: NDArray[Any]) -> NDArray[Any]:

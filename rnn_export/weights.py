@@ -77,6 +77,8 @@ class Weights(Mapping[str, NDArray[np.floating]]):
                 raise SourceError(f"{name} holds NaN or infinity", "A network that diverged is not exported")
             array.flags.writeable = False
             self._arrays[name] = array
+        self._no_bias = np.zeros(spec.hidden_size, self.dtype)
+        self._no_bias.flags.writeable = False
 
     def __getitem__(self, name: str) -> NDArray[np.floating]:
         return self._arrays[name]
@@ -102,12 +104,11 @@ class Weights(Mapping[str, NDArray[np.floating]]):
     def cell(self, layer: int, direction: int) -> Cell:
         """The four arrays of one layer and direction; zeros where the network has no bias."""
         end = suffix(layer, direction)
-        zeros = np.zeros(self.spec.hidden_size, self.dtype)
         return Cell(
             self[f"weight_ih{end}"],
             self[f"weight_hh{end}"],
-            self._arrays.get(f"bias_ih{end}", zeros),
-            self._arrays.get(f"bias_hh{end}", zeros),
+            self._arrays.get(f"bias_ih{end}", self._no_bias),
+            self._arrays.get(f"bias_hh{end}", self._no_bias),
             self.spec.nonlinearity,
         )
 

@@ -9,10 +9,12 @@ goes to stderr and cannot reach the messages.
 import importlib.util
 import io
 import json
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -22,6 +24,8 @@ from numpy.lib import format as npy
 # C++, ONNX Runtime, torch, and what the system says where a file cannot be mapped
 OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory", "can't allocate memory", "Cannot allocate memory")
 HEADER_LIMIT = 2**24  # a longer header is not one of ours
+SMALL = 2**16  # bytes, what a pipe of Linux holds: a message of that size goes at once and wakes its reader once
+KNOWN_HEADS = 256  # of .npy, by their bytes: the shapes of a verification are few, and numpy takes 40 us to parse one
 LEAST_RUNS = 3  # of what is timed: a median needs them
 
 
@@ -40,24 +44,32 @@ def send(stream: Writer, header: Mapping[str, Any], arrays: Mapping[str, Any]) -
     heads = {name: _npy_header(array) for name, array in whole.items()}
     sizes = {name: len(heads[name]) + array.nbytes for name, array in whole.items()}
     text = json.dumps({**header, "arrays": sizes}).encode()
-    stream.write(len(text).to_bytes(8, "big") + text)
+    pieces: list[Any] = [len(text).to_bytes(8, "big"), text]
     for name, array in whole.items():
-        stream.write(heads[name])
-        stream.write(array.reshape(-1).view(np.uint8).data)  # from where it lies: it may be all that fits
+        pieces += [heads[name], array.reshape(-1).view(np.uint8).data]  # where it lies: it may be all that fits
+    if sum(sizes.values()) <= SMALL:
+        pieces = [b"".join(pieces)]
+    for piece in pieces:
+        stream.write(piece)
     stream.flush()
 
 
 def _plain(array: Any) -> Any:
     """In C order; bfloat16 as its bits, which is how numpy would write them too."""
     plain = np.asarray(array, order="C")
-    return plain.view("V2") if plain.dtype.name == "bfloat16" else plain
+    return plain.view("V2") if plain.dtype.kind == "V" and plain.dtype.name == "bfloat16" else plain
 
 
 def _npy_header(array: Any) -> bytes:
     if array.dtype.hasobject:
         raise ValueError("an array of objects would need allow_pickle")
-    buffer = io.BytesIO()
-    npy.write_array_header_1_0(buffer, npy.header_data_from_array_1_0(array))
+    return _written_head(array.shape, array.dtype)
+
+
+@lru_cache(KNOWN_HEADS)
+def _written_head(shape: tuple[int, ...], dtype: Any) -> bytes:
+    buffer, described = io.BytesIO(), npy.dtype_to_descr(dtype)
+    npy.write_array_header_1_0(buffer, {"descr": described, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
 
 
@@ -91,10 +103,32 @@ class _Announced:
 
 
 def _receive_array(announced: _Announced) -> Any:
+    if announced.left <= SMALL:
+        return _small_array(announced.read())
     array = npy.read_array(announced, allow_pickle=False)
     if announced.left:
         raise ValueError(f"{announced.left} bytes behind an array")
     return array
+
+
+def _small_array(data: bytes) -> Any:
+    """An array from a whole .npy file of version 1.0, the one that ``send`` writes."""
+    start = len(npy.magic(1, 0)) + 2 + int.from_bytes(data[8:10], "little")
+    shape, fortran_order, dtype = _read_head(data[:start])
+    if (behind := len(data) - start - math.prod(shape) * dtype.itemsize) != 0:
+        raise ValueError(f"{behind} bytes behind an array")
+    return np.ndarray(shape, dtype, bytearray(data), start, order="F" if fortran_order else "C")
+
+
+@lru_cache(KNOWN_HEADS)
+def _read_head(head: bytes) -> tuple[tuple[int, ...], bool, Any]:
+    file = io.BytesIO(head)
+    if npy.read_magic(file) != (1, 0):
+        raise ValueError("an array of another version of .npy")
+    shape, fortran_order, dtype = npy.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise ValueError("an array of objects would need allow_pickle")
+    return shape, fortran_order, dtype
 
 
 def _read(stream: Reader, size: int) -> bytes:

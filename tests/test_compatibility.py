@@ -71,3 +71,10 @@ def test_one_runtime_measured_alone_keeps_the_cells_of_the_others(script: Module
         ("tract", "PASS"),
         ("triton", "MISMATCH"),
     ]
+
+
+def test_one_form_measured_alone_stands_in_its_place_and_keeps_the_cells_of_the_others(script, tmp_path: Path) -> None:
+    known = [{**RIGHT, "form": form, "runtime": "tract"} for form in ("cell", "scan", "by hand")]
+    (tmp_path / "page.jsonl").write_text("".join(json.dumps(cell) + "\n" for cell in known))
+    found = script.merged(tmp_path / "page.md", [{**RIGHT, "form": "rnn", "runtime": "tract"}])
+    assert [cell["form"] for cell in found] == ["cell", "rnn", "scan", "by hand"]

@@ -85,7 +85,7 @@ class TestMaking:
     def test_a_kernel_that_a_runtime_lacks_is_said_with_the_form_that_it_has(self, cli, tmp_path):
         found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--form", "rnn", "--dtype", "float64")
         names = "mlserver, onnxruntime-cpu, onnxruntime-node, onnxruntime-web, triton"
-        said = f"no RNN kernel for float64 in {names}, which will refuse this file: form loop or module or "
+        said = f"no RNN kernel for float64 in {names}, which will refuse this file: form blocked or hoisted or "
         assert (found.code, f"note: {said}" in found.err) == (0, True)
         found = cli("export", "rnn:3,4", "-o", tmp_path / "out", "--dtype", "bfloat16")
         said = f"no Gemm kernel for bfloat16 in {names}, which will refuse this file: choose another --dtype for them"
