@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
@@ -23,7 +22,8 @@ NONLINEARITIES = ("tanh", "relu")  # ONNX Runtime's RNN operator computes tanh n
 # Steps: of two lengths the constants follow; multiples of every form's block. In wide networks a run beside its steps
 # is nothing, and every step takes long.
 SHORT, LONG, LONG_IF_WIDE, WIDE = 16, 64, 32, 512
-ROUNDS, TURN = 3, 0.006  # of each form in turn, in seconds: the whole takes less than a minute
+ROUNDS, TURN = 4, 0.006  # of each form in turn, in seconds: the whole takes about a minute
+LEAST_SHARE = 0.2  # of a step in the time of a long run: less of it is noise, as of threads that wait for a processor
 OPSET = 18
 TIMEOUT = 60.0
 
@@ -67,6 +67,13 @@ def calibrate(
     return CostTable(runtime, installed_version(chosen), cpu, utc_now(), tuple(costs), here=True)
 
 
+def run_and_step(short: float, long: float, longer: int) -> tuple[float, float]:
+    """What a run takes beside its steps, and a step, from the times of two runs of SHORT and ``longer`` steps."""
+    step = (long - short) / (longer - SHORT)
+    step = min(max(step, LEAST_SHARE * long / longer), long / longer)
+    return max(long - longer * step, 0.0), step
+
+
 def _constants(found: dict[str, list[tuple[float, float]]]) -> dict[str, FormCost]:
     def figures(values: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(float(f"{value:.4g}") for value in values)  # more of them would be noise
@@ -90,9 +97,7 @@ def _of_width(runtime: Runtime, threads: int, spec: RNNSpec) -> dict[str, list[t
         for B in BATCHES:
             times = [_raced(child, networks, spec, T, B) for T in (SHORT, longer)]
             for form in networks:
-                short, long = (time[form] for time in times)
-                step = max(long - short, 0.0) / (longer - SHORT)
-                points[form].append((max(short - SHORT * step, 0.0), step))
+                points[form].append(run_and_step(times[0][form], times[1][form], longer))
     return points
 
 
@@ -120,11 +125,11 @@ def _prepared(child: Child, spec: RNNSpec, scratch: Path) -> dict[str, int]:
 
 
 def _raced(child: Child, networks: dict[str, int], spec: RNNSpec, T: int, B: int) -> dict[str, float]:
-    """Form -> microseconds of a run: of the rounds in which each form had its turn, the least of their medians."""
+    """Form -> microseconds of a run, the least of all: whatever else runs here only adds to it."""
     inputs, best = _inputs(spec, T, B), dict.fromkeys(networks, float("inf"))
     for _ in range(ROUNDS):
         for form, number in networks.items():
-            best[form] = min(best[form], median(child.time(number, inputs, TURN).seconds) * 1e6)
+            best[form] = min(best[form], min(child.time(number, inputs, TURN).seconds) * 1e6)
     return best
 
 

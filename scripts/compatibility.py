@@ -3,6 +3,7 @@
     python scripts/compatibility.py -o docs/compatibility.md     # writes the page, and the cells beside it as .jsonl
     python scripts/compatibility.py --check docs/compatibility.md
     python scripts/compatibility.py -o docs/compatibility.md --only triton   # and keeps the other runtimes' cells
+    python scripts/compatibility.py -o docs/compatibility.md --form blocked  # and keeps the other forms' cells
 
 ``--check`` compares the cells of the runtimes that are installed here, in the versions that the page has, and exits
 with 1 where one changed. ``--jobs`` processes share the work, or the machines of a Ray cluster with ``--ray``.
@@ -25,6 +26,7 @@ from compat.page import LONGEST, page
 
 from rnn_export.cells import Cell, Engine, available_processors
 from rnn_export.environments import installed_version, interpreter_of
+from rnn_export.forms import FORMS
 from rnn_export.processes import run_in_processes
 from rnn_export.result import Result
 from rnn_export.runtimes import RUNTIMES as REGISTERED
@@ -50,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", action="append", default=[], choices=RUNTIMES, help="measure this one; may be repeated"
     )
+    parser.add_argument("--form", action="append", default=[], choices=FORMS.names(), help="only this; may be repeated")
     options = parser.parse_args(arguments)
     names = options.only or list(RUNTIMES)
     if options.ray is None:
@@ -59,26 +62,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output is not None:
         check_place(options.output)  # it is written after a quarter of an hour
     started = time.monotonic()
-    cells = all_cells(names, _engine(options.jobs, options.ray))
+    cells = all_cells(names, _engine(options.jobs, options.ray), options.form or None)
     seconds = time.monotonic() - started
     print(f"{len(cells)} cells in {seconds:.0f} s", file=sys.stderr)
     if options.check is not None:
         return check(cells, options.check)
-    if options.only:
+    if options.only or options.form:
         cells = merged(options.output, cells)
     where = "a Ray cluster" if options.ray is not None else f"{options.jobs} processors"
-    where += f", for {' and '.join(options.only)} alone" if options.only else ""
+    alone = [*options.only, *(f"the form {form}" for form in options.form)]
+    where += f", for {' and '.join(alone)} alone" if alone else ""
     write_text(options.output.with_suffix(".jsonl"), "".join(json.dumps(cell) + "\n" for cell in cells))
     write_text(options.output, page(cells, seconds, where))
     return 0
 
 
 def merged(written: Path, cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The cells, with those of a page that are of other runtimes, in the page's order of lines and ours of runtimes."""
-    measured = {cell["runtime"] for cell in cells}
+    """The cells, with those of a page that are of other runtimes or forms, forms in order and runtimes in ours."""
+    measured = {(cell["runtime"], cell["form"]) for cell in cells}
     lines = written.with_suffix(".jsonl").read_text().splitlines()
-    every = [*(cell for cell in map(json.loads, lines) if cell["runtime"] not in measured), *cells]
+    kept = [cell for cell in map(json.loads, lines) if (cell["runtime"], cell["form"]) not in measured]
+    every = [*kept, *cells]
     places = list(dict.fromkeys((cell["form"], cell["network"]) for cell in every))
+    places.sort(key=lambda place: place[0] if place[0] in FORMS.names() else "~")  # what is drawn by hand comes last
     return sorted(
         every, key=lambda cell: (places.index((cell["form"], cell["network"])), RUNTIMES.index(cell["runtime"]))
     )
@@ -92,19 +98,18 @@ def _engine(jobs: int, ray: str | None) -> Engine:
     return partial(run_on_ray, address=ray)
 
 
-def all_cells(names: Sequence[str], engine: Engine) -> list[dict[str, Any]]:
-    """Every file on every runtime, judged."""
+def all_cells(names: Sequence[str], engine: Engine, forms: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Every file, or those of some forms, on every runtime, judged."""
     with tempfile.TemporaryDirectory() as scratch:
         lines = list(entries(Path(scratch)))
         subjects = [_subject(line, Path(scratch) / f"staged-{number}") for number, line in enumerate(lines)]
         errors = _torch_errors(lines, subjects, engine)
+        chosen = [pair for pair in zip(lines, subjects, strict=True) if forms is None or pair[0].form in forms]
         work = [
-            Cell(subject, name, TIMEOUT, errors[weights_of(line.network)])
-            for line, subject in zip(lines, subjects, strict=True)
-            for name in names
+            Cell(subject, name, TIMEOUT, errors[weights_of(line.network)]) for line, subject in chosen for name in names
         ]
         shown = engine(work, None)
-    places = [(line, name) for line in lines for name in names]
+    places = [(line, name) for line, _ in chosen for name in names]
     return [_cell(line, name, found.rows) for (line, name), found in zip(places, shown, strict=True)]
 
 

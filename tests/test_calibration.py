@@ -2,11 +2,24 @@
 
 import pytest
 
-from rnn_export.calibration import BATCHES, calibrate
+from rnn_export.calibration import BATCHES, SHORT, calibrate, run_and_step
 from rnn_export.cost_model import Load, expected_microseconds
 from rnn_export.errors import InstallationError, UsageError
 from rnn_export.forms import FORMS
 from rnn_export.spec import RNNSpec
+
+
+def test_two_times_give_what_a_run_and_a_step_take():
+    run, step = run_and_step(10 + 2 * SHORT, 10 + 2 * 64, 64)
+    assert (run, step) == pytest.approx((10, 2))
+
+
+@pytest.mark.parametrize("short", [0.0, 50.0, 200.0, 1000.0])
+def test_noise_makes_no_step_of_nothing_and_no_run_of_less(short):
+    run, step = run_and_step(short, 100.0, 64)
+    assert 0 < step <= 100 / 64
+    assert run >= 0
+    assert run + 64 * step == pytest.approx(100.0)
 
 
 @pytest.mark.slow
