@@ -1,8 +1,9 @@
 """Measuring the constants of the cost model: one layer of every form at some widths and batches, timed in a child."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +23,12 @@ NONLINEARITIES = ("tanh", "relu")  # ONNX Runtime's RNN operator computes tanh n
 # Steps: of two lengths the constants follow; multiples of every form's block. In wide networks a run beside its steps
 # is nothing, and every step takes long.
 SHORT, LONG, LONG_IF_WIDE, WIDE = 16, 64, 32, 512
-ROUNDS, TURN = 4, 0.006  # of each form in turn, in seconds: the whole takes about a minute
+ROUNDS, TURN = 4, 0.006  # of each form in turn, in seconds: one thread takes less than a minute
 LEAST_SHARE = 0.2  # of a step in the time of a long run: less of it is noise, as of threads that wait for a processor
-OPSET = 18
-TIMEOUT = 60.0
+# With several threads most turns are spoilt where the processors have other work too: one waits for the other.
+ROUNDS_OF_SEVERAL = 12
+OPSET = 18  # what ``export`` draws in where nothing is said
+TIMEOUT = 60.0  # seconds for a request, of which the longest runs for less than one
 
 Progress = Callable[[str, int, int], None]  # (what, points done, points in all)
 
@@ -42,29 +45,43 @@ def calibrate(
         progress: told how far it is.
 
     Raises:
-        UsageError: a runtime that does not read model.onnx.
-        InstallationError: it is not installed.
-        Failure: its process did not answer.
+        UsageError: a runtime that does not read model.onnx, or that has one thread and is asked for more.
+        InstallationError: it is not installed, its process did not answer, or it computes no form.
     """
     chosen = RUNTIMES.get(runtime)
     if chosen.reads != "model.onnx":
         raise UsageError(f"{runtime} runs no file", "Calibrate what files are for, such as onnxruntime-cpu")
+    if chosen.single_threaded and max(threads) > 1:
+        raise UsageError(f"{runtime} computes with one thread, whatever it is given", "Leave --threads out")
     if interpreter_of(chosen) is None:
         raise InstallationError(f"{runtime} is not installed", f"Run: {how_to_install(chosen)}")
-    costs, done = [], 0
+    try:
+        costs = tuple(_costs(chosen, threads, widths, progress))
+    except Failure as failure:
+        said = f"{runtime} cannot be calibrated: {failure.status.value}: {failure.detail}"
+        raise InstallationError(said, "rnn-export runtimes list tells whether it works") from None
+    if not all(one.forms for one in costs):
+        raise InstallationError(
+            f"{runtime} computes no form of any length", "docs/compatibility.md has what runs where"
+        )
+    return CostTable(runtime, installed_version(chosen), this_environment(1).cpu, utc_now(), costs, here=True)
+
+
+def _costs(
+    runtime: Runtime, threads: tuple[int, ...], widths: tuple[int, ...], progress: Progress | None
+) -> Iterator[Costs]:
+    done, total = 0, len(threads) * len(NONLINEARITIES) * len(widths)
     for number in threads:
         for nonlinearity in NONLINEARITIES:
             found: dict[str, list[tuple[float, float]]] = {}
             for H in widths:
-                for form, points in _of_width(chosen, number, RNNSpec(H, H, 1, nonlinearity)).items():
+                for form, points in _of_width(runtime, number, RNNSpec(H, H, 1, nonlinearity)).items():
                     found.setdefault(form, []).extend(points)
                 done += 1
                 if progress is not None:
-                    progress(runtime, done, len(threads) * len(NONLINEARITIES) * len(widths))
+                    progress(runtime.name, done, total)
             whole = {form: points for form, points in found.items() if len(points) == len(widths) * len(BATCHES)}
-            costs.append(Costs(number, nonlinearity, widths, BATCHES, _constants(whole)))
-    cpu = this_environment(1).cpu
-    return CostTable(runtime, installed_version(chosen), cpu, utc_now(), tuple(costs), here=True)
+            yield Costs(number, nonlinearity, widths, BATCHES, _constants(whole))
 
 
 def run_and_step(short: float, long: float, longer: int) -> tuple[float, float]:
@@ -95,8 +112,9 @@ def _of_width(runtime: Runtime, threads: int, spec: RNNSpec) -> dict[str, list[t
         points: dict[str, list[tuple[float, float]]] = {form: [] for form in networks}
         longer = LONG if spec.hidden_size < WIDE else LONG_IF_WIDE
         for B in BATCHES:
-            times = [_raced(child, networks, spec, T, B) for T in (SHORT, longer)]
-            for form in networks:
+            rounds = ROUNDS if threads == 1 else ROUNDS_OF_SEVERAL
+            times = [_raced(child, networks, _inputs(spec, T, B), rounds) for T in (SHORT, longer)]
+            for form in set(times[0]) & set(times[1]):
                 points[form].append(run_and_step(times[0][form], times[1][form], longer))
     return points
 
@@ -124,16 +142,21 @@ def _prepared(child: Child, spec: RNNSpec, scratch: Path) -> dict[str, int]:
     return networks
 
 
-def _raced(child: Child, networks: dict[str, int], spec: RNNSpec, T: int, B: int) -> dict[str, float]:
+def _raced(child: Child, networks: dict[str, int], inputs: dict[str, Any], rounds: int) -> dict[str, float]:
     """Form -> microseconds of a run, the least of all: whatever else runs here only adds to it."""
-    inputs, best = _inputs(spec, T, B), dict.fromkeys(networks, float("inf"))
-    for _ in range(ROUNDS):
-        for form, number in networks.items():
-            best[form] = min(best[form], min(child.time(number, inputs, TURN).seconds) * 1e6)
+    best = dict.fromkeys(networks, float("inf"))
+    for _ in range(rounds):
+        for form in list(best):
+            try:
+                best[form] = min(best[form], min(child.time(networks[form], inputs, TURN).seconds) * 1e6)
+            except Failure:
+                if not child.alive:
+                    raise
+                del best[form]  # it refuses inputs of this size
     return best
 
 
-def _inputs(spec: RNNSpec, T: int, B: int) -> dict[str, np.ndarray]:
+def _inputs(spec: RNNSpec, T: int, B: int) -> dict[str, Any]:
     rng, H = np.random.default_rng(0), spec.hidden_size
     x = rng.standard_normal((T, B, spec.input_size)).astype(np.float32)
     return {"input": x, "h_0": np.zeros((1, B, H), np.float32)}

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -110,7 +110,8 @@ class Child:
     def wait_until_ready(self) -> None:
         """Raises Failure where the adapter itself could not be loaded."""
         header, _ = self._listen(Stage.FIND, time.monotonic() + self._timeout)
-        self.version = str(header["version"])
+        with self._protocol(Stage.FIND):
+            self.version = str(header["version"])
 
     def prepare(self, folder: Path) -> float:
         """Make ready the network in that folder; networks are numbered from 0 in the order of preparation.
@@ -119,7 +120,8 @@ class Child:
             The seconds that it took inside the child; the first network's pay for the import of the runtime.
         """
         header, _ = self._ask(Stage.PREPARE, {"do": "prepare", "folder": str(folder)}, {})
-        return float(header["seconds"])
+        with self._protocol(Stage.PREPARE):
+            return float(header["seconds"])
 
     def run(self, network: int, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The named outputs of one of the prepared networks."""
@@ -132,7 +134,8 @@ class Child:
         """
         request = {"do": "time", "network": network, "seconds": seconds}
         header, outputs = self._ask(Stage.RUN, request, inputs, patience=seconds)
-        return Timed(tuple(outputs["seconds"].tolist()), int(header["peak_bytes"]))
+        with self._protocol(Stage.RUN):
+            return Timed(tuple(outputs["seconds"].tolist()), int(header["peak_bytes"]))
 
     @property
     def alive(self) -> bool:
@@ -166,8 +169,10 @@ class Child:
             pass  # it died before it read all: listening tells how
         header, outputs = self._listen(stage, deadline)
         placement: Placement | None = header.get("placement")
-        if header.get("status") != Status.PASS.value:
-            raise Failure(stage, Status(header["status"]), str(header["detail"]), placement)
+        with self._protocol(stage):
+            status, detail = Status(header["status"]), str(header.get("detail", ""))
+        if status is not Status.PASS:
+            raise Failure(stage, status, detail, placement)
         if stage is Stage.PREPARE:
             self.placement = placement
         return header, {name: from_bits(array) for name, array in outputs.items()}
@@ -186,6 +191,15 @@ class Child:
             self._kill()
             raise Failure(stage, Status.MEMORY, "its answer does not fit into this process's memory") from None
         except (ValueError, KeyError) as error:
+            self._kill()
+            raise Failure(stage, Status.CRASHED, f"answered out of protocol: {error}") from None
+
+    @contextmanager
+    def _protocol(self, stage: Stage) -> Iterator[None]:
+        """What is read out of an answer is what belongs there, or the child is at fault."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._kill()
             raise Failure(stage, Status.CRASHED, f"answered out of protocol: {error}") from None
 

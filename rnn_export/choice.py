@@ -7,15 +7,17 @@ from pathlib import Path
 
 from rnn_export.checkpoint import Checkpoint
 from rnn_export.cost_model import CostTable, Load, cost_table, expected_microseconds, threads_known
-from rnn_export.environments import how_to_install, interpreter_of
+from rnn_export.environments import how_to_install, installed_version, interpreter_of
 from rnn_export.errors import InstallationError, RnnExportError, UsageError
 from rnn_export.forms import FORMS, Form
+from rnn_export.machine import this_environment
 from rnn_export.pipeline import DEFAULT_OPSET, export, verify
 from rnn_export.result import Status
 from rnn_export.runtimes import RUNTIMES
 from rnn_export.spec import RNNSpec
 
 USUAL_LOAD = Load()
+MOST = 10**9  # steps of all sequences: beyond it no input fits into memory
 USUAL_RUNTIME = "onnxruntime-cpu"  # what a file is for where nothing is said: it is where most files run
 
 
@@ -80,7 +82,9 @@ def choose_form(
     _check(runtimes, load)
     tables = {name: table for name in runtimes if (table := cost_table(name)) is not None}
     ranking = rank_forms(checkpoint.weights.spec, tables, load)
-    reasons = [_basis(runtimes, tables, load)]
+    kind = checkpoint.weights.dtype.name
+    guess = f"; they are of float32, for {kind} a guess" if tables and kind != "float32" else ""
+    reasons = [_basis(runtimes, tables, load) + guess]
     for place, (form, expectation) in enumerate(ranking):
         own_steps = steps if form.length == "fixed" else None
         problem = _problem(form.name, checkpoint, runtimes, opset, lengths, own_steps)
@@ -108,11 +112,12 @@ def rank_forms(spec: RNNSpec, tables: dict[str, CostTable], load: Load) -> list[
             expected = expected_microseconds(table, form.name, spec, load)
             if expected is not None:
                 known[form.name][runtime] = expected / load.length
-    best = {name: min(costs[name] for costs in known.values() if name in costs) for name in tables}
+    times = {name: [costs[name] for costs in known.values() if name in costs] for name in tables}
+    best = {name: min(found) for name, found in times.items() if found}
     found = []
     for form in forms:
         costs, slowness = known[form.name], None
-        if tables and set(costs) == set(tables):
+        if best and set(costs) == set(best):
             slowness = 1.0
             for name, value in costs.items():
                 slowness *= (value / best[name]) ** (1 / len(costs))
@@ -128,6 +133,8 @@ def _check(runtimes: tuple[str, ...], load: Load) -> None:
     for what, size in (("batch", load.batch), ("length", load.length), ("number of threads", load.threads)):
         if size < 1:
             raise UsageError(f"a {what} of {size} is no load", "Give 1 or more")
+    if load.batch * load.length > MOST:
+        raise UsageError("more steps than any input has", f"Give --batch and --length of {MOST:,} steps at most")
     for runtime in map(RUNTIMES.get, runtimes):
         if interpreter_of(runtime) is None:
             raise InstallationError(f"{runtime.name} is not installed", f"Run: {how_to_install(runtime)}")
@@ -135,17 +142,24 @@ def _check(runtimes: tuple[str, ...], load: Load) -> None:
 
 def _basis(runtimes: tuple[str, ...], tables: dict[str, CostTable], load: Load) -> str:
     """What the order is by, in words."""
-    what = f"B={load.batch} T={load.length}, {load.threads} thread{'s' if load.threads > 1 else ''}"
+    what = f"B={load.batch} T={load.length}, {_threads(load.threads)}"
     parts = []
     for name in runtimes:
         if (table := tables.get(name)) is None:
             parts.append(f"nothing was measured of {name}: the usual order")
             continue
         nearest = threads_known(table, load.threads)
-        of = "this machine" if table.here else f"{table.cpu}; for this machine: rnn-export bench --calibrate"
-        only = f", with {nearest} threads" if nearest != load.threads else ""
+        now = (this_environment(1).cpu, installed_version(RUNTIMES.get(name)))
+        mine = table.here and (table.cpu, table.version) == now
+        other = f"{table.cpu} with version {table.version}; for this machine: rnn-export bench --calibrate"
+        of = "this machine" if mine else other
+        only = f", with {_threads(nearest)}" if nearest != load.threads else ""
         parts.append(f"costs of {name} measured on {of}{only}")
     return f"for {what}: {', '.join(parts)}"
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' if number > 1 else ''}"
 
 
 def _comparison(chosen: Expectation, rest: Sequence[Expectation]) -> str:

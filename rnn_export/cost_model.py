@@ -10,9 +10,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnn_export.documents import from_document, to_document
 from rnn_export.environments import cache_folder
@@ -95,8 +97,7 @@ class CostTable:
 
     def write(self) -> Path:
         """Keep it in the user's cache, where ``cost_table`` finds it first."""
-        path = _measured(self.runtime)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = measured_costs(self.runtime)
         write_text(path, json.dumps({"schema": SCHEMA, **to_document(self)}) + "\n")
         return path
 
@@ -107,16 +108,37 @@ def cost_table(runtime: str) -> CostTable | None:
     Raises:
         SourceError: the file in the cache is damaged, or of another version.
     """
-    for path in (_measured(runtime), SHIPPED / f"{runtime}.json"):
-        if path.is_file():
-            try:
-                data = json.loads(path.read_bytes())
-                if data.get("schema") != SCHEMA:
-                    raise ValueError(f"it is of schema {data.get('schema')!r}")
-                return from_document(CostTable, data)
-            except (ValueError, AttributeError) as error:
-                raise SourceError(f"the costs in {path} are damaged: {error}", _AGAIN) from None
+    for path in (measured_costs(runtime), SHIPPED / f"{runtime}.json"):
+        try:
+            data = json.loads(path.read_bytes())
+            if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+                raise ValueError("they are of another schema")
+            table = from_document(CostTable, data)
+            _check(table)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise SourceError(f"the costs in {path} cannot be read: {error.strerror}", _AGAIN) from None
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"the costs in {path} are damaged: {error}", _AGAIN) from None
+        return table
     return None
+
+
+def _check(table: CostTable) -> None:
+    """Raises ValueError where a table has not what an expectation is computed from."""
+    kinds = [(costs.threads, costs.nonlinearity) for costs in table.costs]
+    if not kinds or any((threads, name) not in kinds for threads, _ in kinds for name in ("tanh", "relu")):
+        raise ValueError("tanh or relu is missing")
+    for costs in table.costs:
+        for what, values in (("widths", costs.widths), ("batches", costs.batches)):
+            if len(values) < 2 or values[0] < 1 or any(b <= a for a, b in pairwise(values)):
+                raise ValueError(f"the {what} {values} do not ascend")
+        points = len(costs.widths) * len(costs.batches)
+        for name, form in costs.forms.items():
+            sizes = {len(form.run), len(form.step)}
+            if sizes != {points} or not all(0 < step < math.inf for step in form.step) or min(form.run) < 0:
+                raise ValueError(f"{name} has no cost for every point")
 
 
 def expected_microseconds(table: CostTable, form: str, spec: RNNSpec, load: Load) -> float | None:
@@ -128,7 +150,7 @@ def expected_microseconds(table: CostTable, form: str, spec: RNNSpec, load: Load
     steps = math.ceil(load.length / block) * block
     constants, H = costs.forms[form], spec.hidden_size
     run = _interpolated(costs, constants.run, H, load.batch)
-    step = _interpolated(costs, constants.step, H, load.batch)
+    step = math.exp(_interpolated(costs, tuple(map(math.log, constants.step)), H, load.batch, beyond=True))
     rate, total = _product_rate(costs), 0.0
     for layer, _ in spec.cells():
         more = 2 * load.batch * (spec.layer_input_size(layer) - H) * H / rate
@@ -148,19 +170,17 @@ def _costs_for(table: CostTable, threads: int, nonlinearity: str) -> Costs:
     return found.get(nonlinearity) or found["relu"]  # identity has no scalar tanh either
 
 
-def _interpolated(costs: Costs, values: tuple[float, ...], H: int, B: int) -> float:
-    """Bilinear in the logarithms of H, B and the value; beyond the edges as the last two points go on."""
-    grid = np.log(np.maximum(np.reshape(values, (len(costs.widths), len(costs.batches))), _LEAST))
-    by_batch = [_linear(np.log(costs.batches), row, math.log(max(B, 1))) for row in grid]
-    return math.exp(_linear(np.log(costs.widths), np.array(by_batch), math.log(H)))
+def _interpolated(costs: Costs, values: tuple[float, ...], H: int, B: int, *, beyond: bool = False) -> float:
+    """Bilinear in the logarithms of H and B; outside the points as at the edge, or going on as the last two do."""
+    grid = np.reshape(values, (len(costs.widths), len(costs.batches)))
+    by_batch = [_linear(np.log(costs.batches), row, math.log(B), beyond) for row in grid]
+    return _linear(np.log(costs.widths), np.array(by_batch), math.log(H), beyond)
 
 
-_LEAST = 1e-3  # microseconds: what is measured as less is noise
-
-
-def _linear(xs: np.ndarray, ys: np.ndarray, x: float) -> float:
+def _linear(xs: NDArray[np.float64], ys: NDArray[np.float64], x: float, beyond: bool) -> float:
     at = int(np.clip(np.searchsorted(xs, x) - 1, 0, len(xs) - 2))
     share = (x - xs[at]) / (xs[at + 1] - xs[at])
+    share = share if beyond else min(max(share, 0.0), 1.0)
     return float(ys[at] + share * (ys[at + 1] - ys[at]))
 
 
@@ -174,5 +194,6 @@ def _product_rate(costs: Costs) -> float:
     )
 
 
-def _measured(runtime: str) -> Path:
+def measured_costs(runtime: str) -> Path:
+    """Where the costs that were measured on this machine are kept."""
     return cache_folder() / "costs" / f"{runtime}.json"

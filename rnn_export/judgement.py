@@ -283,9 +283,17 @@ def _judge_runs(found: _Found, cell: Cell, runs: list[_Run], asked: str) -> None
     for run in runs:
         arrays = (cell, run.x, run.h_0, run.y)
         residual, precision = judge_as_asked(asked, *arrays, reverse=run.reverse, lengths=run.lengths)
-        swallowed = residual.swallowed and (cell.nonlinearity == "relu" or asked == "int8")
+        swallowed = residual.swallowed and (cell.nonlinearity == "relu" or _lost_in_integers(residual, precision, run))
         instead = "" if residual.first is None else _other_activation(cell, run, asked)
         found.add(residual, run, precision, asked, swallowed, instead)
+
+
+def _lost_in_integers(residual: Residual, precision: str, run: _Run) -> bool:
+    """Whether a NaN that is gone was one of the state, which has no integer; the input is multiplied as it is."""
+    place = residual.misplaced
+    return (
+        precision == "int8" and place is not None and bool(np.isfinite(run.x[place.t : place.t + 1][0, place.b]).all())
+    )
 
 
 def _last_step(

@@ -12,7 +12,7 @@ from rnn_export.drift import drift_case, drift_in_words
 from rnn_export.environments import how_to_install, interpreter_of
 from rnn_export.errors import SourceError
 from rnn_export.judgement import RATIO_GATE, UNJUDGED, Answers, Judgement, judge, ratio_to_torch, shape_problem
-from rnn_export.oracle import Trajectory, run_oracle
+from rnn_export.oracle import Trajectory, run_oracle, state_rounding_error
 from rnn_export.record import Record, Series, series_of
 from rnn_export.residual import GATE
 from rnn_export.result import Result, Stage, Status
@@ -23,6 +23,7 @@ from rnn_export.subject import Subject
 
 Progress = Callable[[str, int, int], None]  # (runtime, cases done, cases in all)
 DEATHS_BEFORE_GIVING_UP = 2  # a runtime that hangs on every case costs two time limits, not thirty
+TORCHS_OWN = "torch's own error"
 CHUNKS = (1, 2, 3, 4)
 STATE_MOVES, ROUNDINGS = (
     1e-3,
@@ -124,8 +125,11 @@ def _drift(session: Session, cases: Sequence[Case], results: Sequence[Result]) -
         return []
     try:
         answers = session.answers(case.x, case.h_0, case.lengths)
-    except (Failure, Wrong):  # the row of the case itself says so
-        return []
+    except Failure as failure:
+        return [_failed(session, "drift", failure)]
+    except Wrong as wrong:
+        name, version = session.runtime.name, session.version
+        return [Result(name, version, "drift", Stage.COMPARE, Status.MISMATCH, wrong.code, detail=wrong.detail)]
     words = drift_in_words(session.subject, case, answers)
     precision = next((row.precision for row in results if row.case == case.name), None)
     name, version = session.runtime.name, session.version
@@ -213,13 +217,19 @@ def _result(
     subject: Subject, case: Case, judgement: Judgement, torch_error: float | None, row: tuple[str, str, str]
 ) -> Result:
     """A judgement as a row (runtime, version, case), after the end-to-end gate where no residual was measured."""
-    ratio = None
+    ratio, unseen = None, judgement.residual is None and not judgement.code
+    if unseen and subject.original is not None and case.x.size:
+        # Where no step can be seen, what rounding the states changes is the measure, and not torch's own rounding.
+        finite = np.where(np.isfinite(case.x), case.x, np.zeros_like(case.x))
+        torch_error = state_rounding_error(subject.weights, subject.head, finite, case.h_0, case.lengths)
     if judgement.max_abs is not None and judgement.precision != "int8":  # beside which torch's rounding says nothing
         ratio = ratio_to_torch(judgement.max_abs, torch_error, subject.truth_of(case), subject.weights)
         if ratio is None and case.check is Check.MASKS and torch_error:
             ratio = judgement.max_abs / torch_error  # of what is finite; the largest output is not
-        if judgement.residual is None and not judgement.code:
-            judgement = _end_to_end(judgement, ratio)
+        if unseen:
+            judgement = _end_to_end(
+                judgement, ratio, "what rounding its states to 8 bits changes" if subject.original else ""
+            )
     status = Status.MISMATCH if judgement.code else Status.PASS
     return Result(
         *row,
@@ -333,13 +343,13 @@ def _merged(judgements: list[Judgement]) -> Judgement:
     return replace(worst, max_abs=max(judgement.max_abs or 0.0 for judgement in judgements))
 
 
-def _end_to_end(judgement: Judgement, ratio: float | None) -> Judgement:
-    """The gate where no residual could be measured."""
+def _end_to_end(judgement: Judgement, ratio: float | None, beside: str) -> Judgement:
+    """The gate where no residual could be measured; the ratio is to torch's own error, or to what is said."""
     if ratio is None:
         detail = "no residual can be measured, and torch gives no finite error to compare with"
         return Judgement("not-judged", detail, max_abs=judgement.max_abs)
     if not ratio <= RATIO_GATE:
-        detail = f"{ratio:.3g} times torch's own error, where no residual can be measured"
+        detail = f"{ratio:.3g} times {beside or TORCHS_OWN}, where no residual can be measured"
         return Judgement("end-to-end", detail, max_abs=judgement.max_abs)
     return Judgement(max_abs=judgement.max_abs, notes=("judged end to end", *judgement.notes))
 

@@ -125,7 +125,10 @@ def _read_head(head: bytes) -> tuple[tuple[int, ...], bool, Any]:
     file = io.BytesIO(head)
     if npy.read_magic(file) != (1, 0):
         raise ValueError("an array of another version of .npy")
-    shape, fortran_order, dtype = npy.read_array_header_1_0(file)
+    try:
+        shape, fortran_order, dtype = npy.read_array_header_1_0(file)
+    except Exception as error:  # it is parsed as Python, and noise makes any of the parser's errors
+        raise ValueError(f"a head of .npy that cannot be read: {error}") from None
     if dtype.hasobject:
         raise ValueError("an array of objects would need allow_pickle")
     return shape, fortran_order, dtype
@@ -195,11 +198,13 @@ def _durations(run: Any, inputs: Mapping[str, Any], seconds: float) -> Any:
 def peak_bytes() -> int:
     """The most memory that this process ever had resident."""
     status = Path("/proc/self/status")
-    if status.exists():  # on Linux, where ru_maxrss survives exec: a child would begin with its parent's
-        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    found = status.read_text().partition("VmHWM:")[2].split() if status.exists() else []
+    if found:  # on Linux, where ru_maxrss survives exec: a child would begin with its parent's
+        return 1024 * int(found[0])
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most  # macOS counts bytes
 
 
 def _status_of(error: Exception) -> str:

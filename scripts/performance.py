@@ -1,6 +1,7 @@
 """How fast the forms and the tool are: the page docs/performance.md, measured here and now.
 
-    python scripts/performance.py -o docs/performance.md                   # twenty minutes on an idle machine
+    rnn-export bench --calibrate --threads 2                               # what the choice is by
+    python scripts/performance.py -o docs/performance.md                   # ten minutes on an idle machine
     python scripts/performance.py -o docs/performance.md --only targets    # measures one section again
     python scripts/performance.py --check docs/performance.md
 
@@ -20,8 +21,8 @@ from typing import Any
 
 from speed import growth, own, regret, sharing, targets
 
-from rnn_export.calibration import calibrate
 from rnn_export.choice import USUAL_RUNTIME
+from rnn_export.cost_model import cost_table
 from rnn_export.documents import to_document
 from rnn_export.environments import installed_version
 from rnn_export.machine import this_environment, utc_now
@@ -32,15 +33,17 @@ SECTIONS: dict[str, tuple[str, str, ModuleType]] = {
     "targets": (
         "The fastest form, beside the others",
         "One thread, float32, tanh, random weights; every side in a process of its own, timed in turn. `auto` is the "
-        "form that `export --form auto` takes for the load. The operator is ONNX's RNN on ONNX Runtime, which is what "
-        "torch's old exporter writes; OpenVINO runs the same file. The limit is what this machine was seen to read and "
-        "to multiply at best. `int8` computes another network, and is never chosen.",
+        "form that `export --form auto` takes for the load after `bench --calibrate`. The operator is ONNX's RNN on "
+        "ONNX Runtime, which is what torch's old exporter writes; OpenVINO runs the same file. The limit is what this "
+        "machine was seen to read and to multiply at best. `int8` computes another network, and is never chosen.",
         targets,
     ),
     "regret": (
         "How good the choice is",
-        "Widths 32 to 1024, batches 1 to 32, 8 to 1000 steps, tanh and relu, one thread and two: the form that is "
-        "chosen against all forms, timed.",
+        "One layer, I = H from 32 to 1024, batches 1 to 32, 8 to 1000 steps, tanh and relu, one thread and two, after "
+        "`bench --calibrate`, whose own points are among them: the form that is chosen against the five that can be "
+        "the fastest, the best turn of each. With two threads on two processors that have other work too, the times "
+        "are those of waiting.",
         regret,
     ),
     "sharing": (
@@ -54,12 +57,13 @@ SECTIONS: dict[str, tuple[str, str, ModuleType]] = {
 INTRODUCTION = """# Performance
 
 Made by `python scripts/performance.py -o docs/performance.md`; nothing here is written by hand, and `performance.json`
-has the figures for programs. Ratios of what was timed in turn are claims; microseconds are this machine's, which others
-use too.
+has the figures for programs. Ratios of what was timed in turn are claims; microseconds are those of a virtual machine
+that shares its processors.
 Why the forms are as they are: [decision 0012](decisions/0012-speed.md). Your own network, on your machine:
 `rnn-export bench model.safetensors`.
 """
 PLOT = "performance-growth.png"
+CHOOSING = {"targets", "regret"}  # the sections whose rows depend on what is chosen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,14 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return check(options.check)
     check_place(options.output)
     file = options.output.with_suffix(".json")
+    if options.only and not file.exists():
+        parser.error(f"--only keeps what is in {file}, which is not there: measure all first")
     data = json.loads(file.read_text()) if options.only else {}
     names = options.only or list(SECTIONS)
-    if set(names) & {"targets", "regret"}:
-        # The choice is the user's own: by the costs of the machine that it is made on.
-        calibrate(USUAL_RUNTIME, (1, 2)).write()
+    table = cost_table(USUAL_RUNTIME)
+    known = {costs.threads for costs in table.costs} if table is not None and table.here else set()
+    if set(names) & CHOOSING and not known >= {1, 2}:
+        parser.error("the choice is by this machine's costs; run first: rnn-export bench --calibrate --threads 2")
     for name in names:
         started = time.monotonic()
-        found = SECTIONS[name][2].measure()
+        found = SECTIONS[name][2].measure(*([table] if name in CHOOSING else []))
         data[name] = {"made": utc_now(), "on": to_document(this_environment(1)), "versions": versions(), "found": found}
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     write_text(file, json.dumps(data, indent=1) + "\n")

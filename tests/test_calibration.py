@@ -7,6 +7,7 @@ from rnn_export.cost_model import Load, expected_microseconds
 from rnn_export.errors import InstallationError, UsageError
 from rnn_export.forms import FORMS
 from rnn_export.spec import RNNSpec
+from tests.subjects import fake
 
 
 def test_two_times_give_what_a_run_and_a_step_take():
@@ -52,5 +53,14 @@ def test_a_runtime_that_takes_only_some_forms_has_costs_for_those():
 def test_what_cannot_be_calibrated_is_said():
     with pytest.raises(UsageError, match="runs no file"):
         calibrate("torch", (1,))
+    with pytest.raises(UsageError, match="one thread"):
+        calibrate("tract", (1, 2))
     with pytest.raises(InstallationError, match=r"runtimes install onnxruntime@0\.0\.1"):
         calibrate("onnxruntime@0.0.1", (1,))
+
+
+def test_a_runtime_that_does_not_answer_is_said(monkeypatch):
+    runtime = fake("deaths", STAGE="PREPARE", DEATH="SIGSEGV")
+    monkeypatch.setattr("rnn_export.calibration.RUNTIMES", {"fake": runtime})
+    with pytest.raises(InstallationError, match="fake cannot be calibrated"):
+        calibrate("fake", (1,), (8, 16))

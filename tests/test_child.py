@@ -136,6 +136,12 @@ class TestMessages:
         with pytest.raises(ValueError, match="allow_pickle"):
             worker.send(io.BytesIO(), {}, {"y": np.array([{}], object)})
 
+    @pytest.mark.parametrize("text", ["(" * 200, "{", "{'descr': 1", "\x00", "import os"])
+    def test_a_head_that_is_no_head_is_no_message(self, text):
+        blob = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+        with pytest.raises(ValueError, match="cannot be read"):
+            worker.receive(io.BytesIO(message({"arrays": {"y": len(blob)}}, blob)))
+
     def test_a_pickle_is_not_read(self, tmp_path):
         class Trap:
             def __reduce__(self):
@@ -254,6 +260,24 @@ class TestAnswers:
             for _ in range(3):
                 assert child.run(0, SMALL)["output"].tolist() == [[7, 10], [15, 22]]
         assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"status": "PASS", "arrays": {}}',
+        '{"status": "PASS", "seconds": "long", "arrays": {}}',
+        '{"status": "PASS", "seconds": [], "arrays": {}}',
+        '{"status": "ODD", "arrays": {}}',
+        '{"arrays": {}}',
+    ],
+)
+def test_an_answer_without_what_belongs_in_it_is_a_crash_and_no_accident(answer):
+    with Child(fake("odd", ODD=answer), PYTHON, PATIENCE) as child:
+        child.wait_until_ready()
+        with pytest.raises(Failure, match="answered out of protocol") as caught:
+            child.prepare(CANARY)
+    assert (caught.value.stage, caught.value.status) == (Stage.PREPARE, Status.CRASHED)
 
 
 class TestTiming:

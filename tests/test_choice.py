@@ -1,14 +1,19 @@
 """The form that is chosen is the fastest that every runtime computes, and the reasons say why it was not another."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rnn_export.checkpoint import load_checkpoint
+from rnn_export.choice import USUAL_RUNTIME as USUAL
 from rnn_export.choice import choose_form, rank_forms
-from rnn_export.cost_model import Costs, CostTable, FormCost, Load
+from rnn_export.cost_model import Costs, CostTable, FormCost, Load, cost_table
+from rnn_export.environments import installed_version
 from rnn_export.errors import InstallationError, UsageError
 from rnn_export.forms import FORMS
+from rnn_export.machine import this_environment
+from rnn_export.runtimes import RUNTIMES
 from rnn_export.spec import RNNSpec
 
 
@@ -33,6 +38,20 @@ def test_it_says_what_it_rests_on_what_it_expects_and_the_runner_up():
     assert expected.startswith("expected: rnn ")
     assert "us per step on onnxruntime-cpu; runner-up: " in expected
     assert expected.endswith("times as long)")
+
+
+def test_the_costs_of_another_type_are_said_to_be_a_guess():
+    basis = choose_form(load_checkpoint("rnn:3,4").converted("float64")).reasons[0]
+    assert basis.endswith("they are of float32, for float64 a guess")
+
+
+def test_costs_of_another_version_or_processor_are_not_said_to_be_of_this_machine(tmp_path):
+    table = cost_table("onnxruntime-cpu")
+    assert table is not None
+    replace(table, here=True, cpu="another one").write()
+    assert "measured on another one with version" in choose_form(load_checkpoint("rnn:3,4")).reasons[0]
+    replace(table, here=True, cpu=this_environment(1).cpu, version=installed_version(RUNTIMES.get(USUAL))).write()
+    assert "measured on this machine" in choose_form(load_checkpoint("rnn:3,4")).reasons[0]
 
 
 def test_without_costs_the_usual_order_is_taken_and_that_is_said():

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnn_export.cost_model import Costs, CostTable, FormCost, Load, cost_table, expected_microseconds, threads_known
-from rnn_export.errors import SourceError
+from rnn_export.errors import RnnExportError, SourceError
+from rnn_export.forms import FORMS
 from rnn_export.spec import RNNSpec
 
 WIDTHS, BATCHES = (32, 128), (1, 8)
@@ -118,5 +119,49 @@ def test_what_is_shipped_has_a_cost_for_every_point():
         for costs in table.costs:
             points = len(costs.widths) * len(costs.batches)
             assert {len(kind) for form in costs.forms.values() for kind in (form.run, form.step)} == {points}
+            usual = {form.name for form in FORMS if form.length == "dynamic" and form.quantised is None}
+            assert costs.forms.keys() == usual - {"module"} or name != "onnxruntime-cpu"
             assert costs.forms
         assert not json.loads((folder / f"{name}.json").read_text())["here"]
+
+
+@pytest.mark.parametrize(("H", "B"), [(8, 1), (4096, 1), (128, 512), (4096, 4096)])
+def test_outside_of_the_points_a_run_costs_what_it_does_at_the_edge_and_steps_go_on(H, B):
+    """Nothing explodes where a run was measured as nothing."""
+    still = replace(COSTS.forms["hoisted"], run=(0.0, 2.0, 0.0, 4.0))
+    table = replace(TABLE, costs=(replace(COSTS, forms={"hoisted": still}), RELU))
+    short, long = (expected_microseconds(table, "hoisted", RNNSpec(H, H), Load(B, T)) for T in (1, 1001))
+    step = (long - short) / 1000
+    assert 0 <= short - step <= 4
+    assert 1e-2 < step < 16 * (max(H, 128) / 128) ** 3 * max(B, 8) / 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"costs": ()},
+        {"costs": (COSTS,)},
+        {"costs": (replace(COSTS, widths=(32,)), RELU)},
+        {"costs": (replace(COSTS, widths=(128, 32)), RELU)},
+        {"costs": (replace(COSTS, forms={"rnn": FormCost((1.0,) * 4, (0.0, 1.0, 1.0, 1.0))}), RELU)},
+        {"costs": (replace(COSTS, forms={"rnn": FormCost((1.0,) * 3, (1.0,) * 3)}), RELU)},
+    ],
+)
+def test_a_table_that_nothing_can_be_computed_from_is_damaged(change, cache):
+    replace(TABLE, here=True, **change).write()
+    with pytest.raises(SourceError, match="bench --calibrate"):
+        cost_table("onnxruntime-cpu")
+
+
+def test_forms_that_are_no_longer_there_are_passed_over(cache):
+    old = replace(COSTS, forms={"of yesterday": COSTS.forms["rnn"]})
+    replace(TABLE, here=True, costs=(old, replace(old, nonlinearity="relu"))).write()
+    table = cost_table("onnxruntime-cpu")
+    assert table is not None
+    assert expected_microseconds(table, "rnn", RNNSpec(32, 32), Load()) is None
+
+
+def test_a_cache_that_cannot_be_written_is_said(monkeypatch):
+    monkeypatch.setenv("RNN_EXPORT_CACHE", "/proc/nowhere")
+    with pytest.raises(RnnExportError, match="cannot"):
+        TABLE.write()

@@ -243,6 +243,12 @@ class TestMasks:
         found = judge(weights, x, h_0, Answers(states, states[-1:].copy(), None), truth)
         assert (found.code, found.diverges) == ("nan-misplaced", False)
 
+    def test_where_states_are_rounded_to_integers_only_a_nan_of_the_state_may_be_lost(self):
+        weights, x, h_0, answers, truth = self.with_nan("tanh")
+        finite = replace(answers, output=np.nan_to_num(answers.output, nan=0.5), layers=None)
+        found = judge(weights, x, h_0, finite, truth, "int8")
+        assert (found.code in ("nan-misplaced", "step-residual"), found.diverges) == (True, False)
+
     def test_a_nan_in_another_row_is_wrong(self):
         weights, x, h_0, answers, truth = self.with_nan("tanh")
         found = judge(weights, x, h_0, replace(answers, output=changed(answers.output, (4, 0, 1), np.nan)), truth)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rnn_export.benchmark.score import REFERENCE, Benchmark, Point, Row
 from rnn_export.benchmark.score_table import between, significant
 from rnn_export.errors import UsageError
+from rnn_export.result import Status
 from rnn_export.summary import printable
 
 
@@ -46,7 +47,20 @@ def compare(now: Benchmark, before: Benchmark, tolerance: float) -> Comparison:
         )
     found = [_regression(point, row, old, tolerance) for point, row, old in pairs]
     notes = [] if now.environment.cpu == before.environment.cpu else [_other_processor(now, before)]
+    notes += _missing(now, before)
     return Comparison(tuple(filter(None, found)), tuple(notes), len(pairs))
+
+
+def _missing(now: Benchmark, before: Benchmark) -> list[str]:
+    """Rows that ran before at a point that was measured again, and are not there now."""
+    again = {_place(point): {row.label for row in point.rows} for point in now.points}
+    gone = [
+        printable(f"{row.label} at T={point.length} B={point.batch}")
+        for point in before.points
+        for row in point.rows
+        if row.ratio is not None and row.label not in again.get(_place(point), {row.label})
+    ]
+    return [f"the baseline has rows that were not measured now: {', '.join(gone)}"] if gone else []
 
 
 def check_comparable(before: Benchmark, threads: int) -> None:
@@ -60,15 +74,15 @@ def check_comparable(before: Benchmark, threads: int) -> None:
 
 def _pairs(now: Benchmark, before: Benchmark) -> Iterator[tuple[Point, Row, Row]]:
     """The rows that ran before and are there again, each with its point."""
-    known = {(*_load(point), row.label): row for point in before.points for row in point.rows}
+    known = {(*_place(point), row.label): row for point in before.points for row in point.rows}
     for point in now.points:
         for row in point.rows:
-            old = known.get((*_load(point), row.label))
+            old = known.get((*_place(point), row.label))
             if old is not None and old.ratio is not None and row.label != REFERENCE:
                 yield point, row, old
 
 
-def _load(point: Point) -> tuple[str, int, int]:
+def _place(point: Point) -> tuple[str, int, int]:
     return point.network, point.length, point.batch
 
 
@@ -76,6 +90,8 @@ def _regression(point: Point, row: Row, old: Row, tolerance: float) -> str:
     """What became worse, in words; empty where nothing did."""
     assert old.ratio is not None  # it ran, or there would be no pair
     where = printable(f"{point.network} T={point.length} B={point.batch}: {row.label}")
+    if row.ratio is None and row.status is Status.PASS:
+        return f"{where} has nothing to be compared with: torch did not run"
     if row.ratio is None:
         return f"{where} ran before, and now: {row.status.value} {printable(row.detail)}"
     slower = row.ratio.median < (1 - tolerance) * old.ratio.median

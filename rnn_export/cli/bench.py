@@ -1,23 +1,38 @@
 """``rnn-export bench``."""
 
+import math
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rnn_export.cli._options import console, emit, progress, say, source_options
-from rnn_export.errors import InstallationError, UsageError
+from rnn_export.errors import UsageError
 from rnn_export.text_file import check_place, write_text
 
 if TYPE_CHECKING:
     from rnn_export.benchmark.score import Benchmark
 
 SUFFIXES = {".json": "json", ".md": "markdown"}
-ABOVE_0 = click.FloatRange(min=0, min_open=True)
-FROM_1 = click.IntRange(min=1)
+
+MOST = 10**7  # of steps, sequences and units: beyond it no input fits into memory
+
+
+class Number(click.FloatRange):
+    """A number in a range, and no infinity or NaN, which every range lets through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
+
+
+ABOVE_0 = Number(min=0, min_open=True, max=86_400)  # seconds: a day
+FROM_1 = click.IntRange(min=1, max=MOST)
 
 
 @click.command("bench")
@@ -48,7 +63,7 @@ FROM_1 = click.IntRange(min=1)
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(min=0, max=100, max_open=True),
+    type=Number(min=0, max=100, max_open=True),
     default=15.0,
     show_default=True,
     help="Percent by which a ratio to torch may be less than in --baseline.",
@@ -99,6 +114,16 @@ def command(
     if calibrate:
         if source is not None:
             raise click.UsageError("--calibrate measures networks of its own: leave SOURCE out")
+        others: dict[str, object] = {
+            "--form": forms,
+            "--batch": batches,
+            "--hidden": widths,
+            "--output": output,
+            "--plot": plot,
+        }
+        others |= {"--baseline": baseline, "--dtype": dtype, "--nonlinearity": nonlinearity, "--prefix": prefix}
+        if given := [name for name, value in others.items() if value]:
+            raise click.UsageError(f"{given[0]} is for a SOURCE, not for --calibrate")
         return _calibrate(runtimes or ("onnxruntime-cpu",), threads)
     if source is None:
         raise click.UsageError("name a SOURCE: a checkpoint, or a spec such as rnn:64,64")
@@ -112,6 +137,8 @@ def command(
     if output is not None:
         _style_of(output)
         check_place(output)
+        if baseline is not None and output.resolve() == baseline.resolve():
+            raise click.UsageError("--output would replace the --baseline that it is compared with: name another file")
     if plot is not None:
         check_plot(plot)
     if widths and not source.startswith("rnn:"):
@@ -159,16 +186,13 @@ def _calibrate(runtimes: tuple[str, ...], threads: int) -> int:
     """Measure and keep the costs of one thread, and of as many as are named."""
     from rnn_export.benchmark.grid import check_threads
     from rnn_export.calibration import calibrate
-    from rnn_export.child import Failure
+    from rnn_export.cost_model import measured_costs
 
     check_threads(threads)
     for name in runtimes:
+        check_place(measured_costs(name))  # it is written after a minute
         with progress() as tell:
-            try:
-                table = calibrate(name, tuple(sorted({1, threads})), progress=tell)
-            except Failure as failure:
-                said = f"{name} cannot be calibrated: {failure.status.value}: {failure.detail}"
-                raise InstallationError(said, "rnn-export runtimes list tells whether it works") from None
+            table = calibrate(name, tuple(sorted({1, threads})), progress=tell)
         click.echo(f"{name}: {table.write()}")
     return 0
 

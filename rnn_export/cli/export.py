@@ -12,6 +12,7 @@ from rnn_export.cli._options import console, made_by, progress, say, source_opti
 from rnn_export.pipeline import DEFAULT_OPSET, export, missing_kernels, quantisation_notes
 
 if TYPE_CHECKING:
+    from rnn_export.checkpoint import Checkpoint
     from rnn_export.whole_model.factory import Made
 
 
@@ -79,7 +80,15 @@ def command(
       rnn-export export mypackage.tagger:make -o out --trust-code
     """
     reading = {"prefix": prefix, "nonlinearity": nonlinearity, "batch_first": batch_first, "head": head}
-    others = {"dtype": dtype, "lengths": lengths or None, "steps": steps, "dry-run": dry_run or None}
+    usual = {"batch": batch, "length": length, "threads": threads}
+    others = {
+        "for": targets or None,
+        **usual,
+        "dtype": dtype,
+        "lengths": lengths or None,
+        "steps": steps,
+        "dry-run": dry_run or None,
+    }
     made = made_by(source, trust_code, {**reading, **others})
     if made is not None:
         return _whole_model(made, output, form or "rnn", opset, runtimes)
@@ -87,25 +96,17 @@ def command(
         raise click.UsageError("--runtime is for a whole model: rnn-export verify names the runtimes of an artifact")
     from rnn_export.checkpoint import load_checkpoint
 
-    asked = {"--for": targets or None, "--batch": batch, "--length": length, "--threads": threads}
+    asked = {"for": targets or None, **usual}
     if form != "auto" and (given := [name for name, value in asked.items() if value is not None]):
-        raise click.UsageError(f"{given[0]} needs --form auto")
+        raise click.UsageError(f"--{given[0]} needs --form auto")
     checkpoint = load_checkpoint(source, prefix=prefix, nonlinearity=nonlinearity, batch_first=batch_first, head=head)
     checkpoint = checkpoint.converted(dtype)
     form = form or "scan"
     if form == "auto" and dry_run:
         raise click.UsageError("--form auto tries the forms on their runtimes, which --dry-run does not")
     if form == "auto":
-        from rnn_export.choice import USUAL_RUNTIME, choose_form
-        from rnn_export.cost_model import Load
-
-        sizes = {"batch": batch, "length": length, "threads": threads}
-        load = Load(**{name: size for name, size in sizes.items() if size is not None})
-        targets = targets or (USUAL_RUNTIME,)
-        choice = choose_form(checkpoint, targets, load=load, opset=opset, lengths=lengths, steps=steps)
-        for reason in choice.reasons:
-            say(reason)
-        form, steps = choice.form, choice.steps
+        said = {name: size for name, size in usual.items() if size is not None}
+        form, steps = _chosen(checkpoint, targets, said, opset, lengths, steps)
     about_form = (*missing_kernels(form, checkpoint.weights.dtype.name), *quantisation_notes(form))
     for note in (*checkpoint.notes, *about_form):
         say(f"note: {note}")
@@ -120,9 +121,28 @@ def command(
     sizes = {file.name: file.stat().st_size for file in sorted(artifact.path.glob("model.onnx*"))}
     listed = ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items())
     click.echo(f"{output}: {artifact.spec}, {kind}, form {form}, opset {opset}, {listed}")
-    runtimes = targets or ("onnxruntime-cpu",)
-    say(f"next: rnn-export verify {shlex.quote(str(output))} {' '.join(f'--runtime {name}' for name in runtimes)}")
+    named = " ".join(f"--runtime {name}" for name in targets or ("onnxruntime-cpu",))
+    say(f"next: rnn-export verify {shlex.quote(str(output))} {named}")
     return 0
+
+
+def _chosen(
+    checkpoint: "Checkpoint",
+    targets: tuple[str, ...],
+    usual: dict[str, int],
+    opset: int,
+    lengths: bool,
+    steps: int | None,
+) -> tuple[str, int | None]:
+    from rnn_export.choice import USUAL_RUNTIME, choose_form
+    from rnn_export.cost_model import Load
+
+    choice = choose_form(
+        checkpoint, targets or (USUAL_RUNTIME,), load=Load(**usual), opset=opset, lengths=lengths, steps=steps
+    )
+    for reason in choice.reasons:
+        say(reason)
+    return choice.form, choice.steps
 
 
 def _whole_model(made: "Made", output: Path, form: str, opset: int, runtimes: tuple[str, ...]) -> int:

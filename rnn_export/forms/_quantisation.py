@@ -48,10 +48,11 @@ def computed_network(weights: Weights) -> Weights:
     for cell in weights.spec.cells():
         name = f"weight_hh{suffix(*cell)}"
         arrays[name] = dequantised(*quantised(weights[name]), weights.spec.hidden_size)
+        arrays[name].flags.writeable = False  # a large one is kept as it is then
     return Weights(weights.spec, arrays)
 
 
-def split_matrices(weights: Weights) -> dict[str, Any]:
+def quantised_matrices(weights: Weights) -> dict[str, Any]:
     """W (H, I), R (H, blocks, BLOCK), R_scale (H * blocks,) and B (H,) = b_ih + b_hh of every layer and direction."""
     arrays: dict[str, Any] = {}
     for layer, direction in weights.spec.cells():

@@ -24,7 +24,7 @@ LAYERS = (1, 2, 4, 8, 16)
 BY_TORCH = "module"  # a form that torch's exporter draws
 ROUNDS = 3  # of torch's exporter, some seconds each
 REPEATS = 5  # of ours, beside each of those
-TIMES = 100  # what is promised at the largest of LENGTHS
+TIMES = 100  # the bound at the largest of LENGTHS
 SHOWN = ("scan", "rnn")  # the default form, and ONNX's own operator
 
 
@@ -111,7 +111,7 @@ def section(data: Mapping[str, Any]) -> str:
         lines.append(f"| {T} | {' | '.join(cells)} |")
     lines += [
         "",
-        f"Promised: {TIMES} times at T = {LENGTHS[-1]}. The drawing alone, in milliseconds, for a form of each kind: "
+        f"Bound: {TIMES} times at T = {LENGTHS[-1]}. The drawing alone, in milliseconds, for a form of each kind: "
         + ", ".join(f"`{form}` {data['lengths'][str(LENGTHS[-1])][form]['draw'] * 1e3:.2f}" for form in forms)
         + ".",
         "",

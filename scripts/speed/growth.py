@@ -17,9 +17,9 @@ BOUND = 64 * 2**20  # bytes beside input and output
 
 def measure() -> dict[str, Any]:
     runs = [_run(form, LONG, WIDTH, layers) for form in FORMS for layers in (1, 4)]
-    runs += [_run("stacked", T, WIDTH, 1) for T in LENGTHS[:-1]]
-    runs += [_run("stacked", 10_000, H, 1) for H in WIDTHS]
-    runs += [_run("stacked", 10_000, WIDTH, layers) for layers in LAYERS]
+    sizes = [*((T, WIDTH, 1) for T in LENGTHS[:-1]), *((10_000, H, 1) for H in WIDTHS)]
+    sizes += [(10_000, WIDTH, layers) for layers in LAYERS]
+    runs += [_run("stacked", *size) for size in dict.fromkeys(sizes)]
     return {"runs": runs}
 
 

@@ -26,7 +26,7 @@ RUNTIME = "onnxruntime-cpu"
 STEPS, ROWS = 20, 3  # T and B are drawn up to these
 CASES, WARM, ROUNDS = 450, 50, 5  # of each round; the first ones are not timed
 TIMEOUT = 60.0  # seconds per request
-PROMISED = 1000  # cases per second
+BOUND = 1000  # cases per second
 
 
 def measure() -> dict[str, Any]:
@@ -124,7 +124,7 @@ def section(data: Mapping[str, Any]) -> str:
         network, _, form = name.rpartition(", ")
         lines.append(f"| `{network}` | `{form}` | **{statistics.median(rates):,.0f}** | {_ends(rates)} |")
     costs = ", ".join(f"{name} {cost:.0f}" for name, cost in data["microseconds"].items())
-    return "\n".join([*lines, "", f"Promised: {PROMISED:,}. Microseconds of one case, each alone: {costs}."])
+    return "\n".join([*lines, "", f"Bound: {BOUND:,}. Microseconds of one case, each alone: {costs}."])
 
 
 def _ends(rates: Sequence[float]) -> str:

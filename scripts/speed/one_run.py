@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 from rnn_export.forms import draw
+from rnn_export.pipeline import DEFAULT_OPSET
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Weights
 
@@ -28,7 +29,7 @@ def main() -> None:
     form, (T, H, L) = sys.argv[1], map(int, sys.argv[2:])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    model = draw(form, Weights.random(RNNSpec(H, H, L), 0), 18).SerializeToString()
+    model = draw(form, Weights.random(RNNSpec(H, H, L), 0), DEFAULT_OPSET).SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).random((T, 1, H), dtype=np.float32)
     h_0 = np.zeros((L, 1, H), np.float32)

@@ -15,7 +15,7 @@ from rnn_export.weights import Weights
 DIGITS = Path(__file__).parents[2] / "models" / "digits-rows.safetensors"
 WIDTH = 64
 ROUNDS = 20  # of which the best counts: whatever else the machine does only adds
-IMPORT_LIMIT, EXPORT_LIMIT = 0.050, 0.5  # seconds, what is promised
+IMPORT_LIMIT, EXPORT_LIMIT = 0.050, 0.5  # seconds, the bounds
 LOADED = (
     "import sys; from rnn_export.cli import main; sys.argv[1:] = {arguments}\ntry: main()\nexcept SystemExit: pass\n"
 )

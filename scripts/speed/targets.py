@@ -10,7 +10,7 @@ from rnn_export.benchmark.point import Terms
 from rnn_export.benchmark.score import OPERATOR, REFERENCE, Point, Row
 from rnn_export.checkpoint import load_checkpoint
 from rnn_export.choice import USUAL_RUNTIME, rank_forms
-from rnn_export.cost_model import Load, cost_table
+from rnn_export.cost_model import CostTable, Load
 from rnn_export.documents import from_document, to_document
 from rnn_export.spec import RNNSpec
 
@@ -32,27 +32,25 @@ OPENVINO = "rnn on openvino"
 TERMS = Terms(rounds=11, seconds=0.15)
 
 
-def measure() -> dict[str, Any]:
-    """Every cell, one after the other; within a cell all rows in turn."""
-    return {"cells": [_cell(H, T, B) for H, T, B in CELLS]}
+def measure(table: CostTable) -> dict[str, Any]:
+    """Every cell, one after the other; within a cell all rows in turn. The choice is by the costs of the table."""
+    return {"cells": [_cell(table, H, T, B) for H, T, B in CELLS]}
 
 
-def _cell(H: int, T: int, B: int) -> dict[str, Any]:
+def _cell(table: CostTable, H: int, T: int, B: int) -> dict[str, Any]:
     benchmark = measure_grid(load_checkpoint(f"rnn:{H},{H}"), replace(TERMS, length=T), forms=FORMS, batches=(B,))
     (point,) = benchmark.points
-    return {"H": H, "T": T, "B": B, "chosen": chosen(H, T, B), "point": to_document(point)}
+    return {"H": H, "T": T, "B": B, "chosen": chosen(table, H, T, B), "point": to_document(point)}
 
 
-def chosen(H: int, T: int, B: int) -> str:
-    """What ``--form auto`` takes for the load, by the costs that it would find here."""
-    table = cost_table(USUAL_RUNTIME)
-    assert table is not None
+def chosen(table: CostTable, H: int, T: int, B: int) -> str:
+    """What ``--form auto`` takes for the load."""
     return rank_forms(RNNSpec(H, H), {USUAL_RUNTIME: table}, Load(B, T))[0][0].name
 
 
 def section(data: Mapping[str, Any]) -> str:
     """The table of the cells, and the geometric means."""
-    cells = [_Cell(cell) for cell in data["cells"]]
+    cells = [Rows(cell) for cell in data["cells"]]
     lines = [
         "| H = I, T, B | `auto` | x torch | x operator | x OpenVINO | of the limit | us per step | torch | operator | "
         "OpenVINO | `int8` | `int8` x torch |",
@@ -68,14 +66,14 @@ def section(data: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def means(cells: "Sequence[_Cell]") -> dict[str, float]:
+def means(cells: "Sequence[Rows]") -> dict[str, float]:
     """Name of the other side -> how many times as fast ``auto`` is."""
     others = {"torch": REFERENCE, "the RNN operator": OPERATOR, "OpenVINO's RNN": OPENVINO}
     found = {name: [cell.against(label) for cell in cells] for name, label in others.items()}
     return {name: geometric_mean(ratios) for name, ratios in found.items() if all(ratios)}
 
 
-class _Cell:
+class Rows:
     """One load: its rows by label, and the one that was chosen."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:

@@ -67,5 +67,16 @@ def test_other_threads_are_no_baseline():
 
 def test_another_processor_is_said():
     elsewhere = with_ratios({"rnn": 5.0}, environment=replace(MACHINE, cpu="another one"))
-    (note,) = compare(elsewhere, BEFORE, 0.15).notes
+    note, _ = compare(elsewhere, BEFORE, 0.15).notes  # and a row is gone
     assert "of another processor, a processor, this is another one" in note
+
+
+def test_a_row_that_is_gone_is_noted():
+    (note,) = compare(with_ratios({"rnn": 5.0}), BEFORE, 0.15).notes
+    assert note == "the baseline has rows that were not measured now: scan on onnxruntime-cpu at T=128 B=1"
+
+
+def test_where_torch_has_no_time_nothing_can_be_compared_and_that_is_said():
+    now = score(point(replace(row("rnn", 5.0), ratio=None)))
+    (said,) = compare(now, with_ratios({"rnn": 5.0}), 0.15).regressions
+    assert said.endswith("has nothing to be compared with: torch did not run")

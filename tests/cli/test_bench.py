@@ -8,8 +8,6 @@ import pytest
 
 from rnn_export.benchmark.score import read_benchmark, render_json
 from rnn_export.checkpoint import save_weights
-from rnn_export.child import Failure
-from rnn_export.result import Stage, Status
 from tests.benchmark.scores import point, row, score
 from tests.cli.conftest import run_cli
 from tests.subjects import random_weights
@@ -79,9 +77,14 @@ def test_what_is_absent_although_it_is_named_ends_with_4(cli):
     [
         (("--form", "scam"), 2, "unknown form 'scam'. Did you mean 'scan'?"),
         (("--runtime", "torhc"), 2, "unknown runtime 'torhc'. Did you mean 'torch'?"),
-        (("--batch", "0"), 2, "0 is not in the range x>=1"),
+        (("--batch", "0"), 2, "0 is not in the range 1<=x<=10000000"),
+        (("--length", "1" + 20 * "0"), 2, "is not in the range"),
+        (("--seconds", "nan"), 2, "nan is no finite number"),
+        (("--timeout", "inf"), 2, "inf"),
+        (("--tolerance", "nan"), 2, "nan is no finite number"),
+        (("--baseline", "a.json", "-o", "./a.json"), 2, "would replace the --baseline"),
         (("--threads", "4096"), 2, "4096 threads on"),
-        (("--seconds", "0"), 2, "0.0 is not in the range x>0"),
+        (("--seconds", "0"), 2, "0.0 is not in the range 0<x<=86400"),
         (("-o", "bench.txt"), 2, "bench.txt has the suffix of no benchmark. Choose one of .json, .md"),
         (("-o", "."), 2, "has the suffix of no benchmark"),
         (("--plot", "bench.pdf"), 2, "bench.pdf is no name of a plot"),
@@ -119,8 +122,6 @@ class TestCalibrate:
         asked = []
 
         def calibrate(runtime, threads, progress=None):
-            if runtime == "openvino":
-                raise Failure(Stage.PREPARE, Status.CRASHED, "the process ended with SIGSEGV")
             asked.append((runtime, threads))
             return SimpleNamespace(write=lambda: tmp_path / f"{runtime}.json")
 
@@ -139,10 +140,16 @@ class TestCalibrate:
         assert asked == [("onnxruntime-cpu", (1, 2))]
         assert cli("bench", "--calibrate", "--threads", 8).code == 2
 
-    def test_a_runtime_that_does_not_answer_is_an_error_and_no_accident(self, cli, asked):
-        outcome = cli("bench", "--calibrate", "--runtime", "openvino")
-        assert outcome.code == 4
-        assert "openvino cannot be calibrated: CRASHED: the process ended with SIGSEGV" in outcome.err
+    def test_what_is_for_a_source_is_not_passed_over(self, cli, asked, tmp_path):
+        for option in (("-o", tmp_path / "a.json"), ("--form", "scan"), ("--batch", 4), ("--dtype", "float64")):
+            outcome = cli("bench", "--calibrate", *option)
+            assert (outcome.code, "is for a SOURCE, not for --calibrate" in outcome.err) == (2, True)
+        assert asked == []
+
+    def test_a_cache_that_cannot_be_written_is_said_before_anything_is_measured(self, cli, asked, monkeypatch):
+        monkeypatch.setenv("RNN_EXPORT_CACHE", "/proc/nowhere")
+        assert cli("bench", "--calibrate").code == 2
+        assert asked == []
 
     def test_it_takes_no_source_and_a_benchmark_needs_one(self, cli, asked):
         for arguments, message in ((("rnn:3,4", "--calibrate"), "leave SOURCE out"), ((), "name a SOURCE")):

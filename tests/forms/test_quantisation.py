@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnn_export.forms import _quantisation
-from rnn_export.forms._quantisation import computed_network, dequantised, quantised, split_matrices
+from rnn_export.forms._quantisation import computed_network, dequantised, quantised, quantised_matrices
 from rnn_export.quantised_state import BLOCK
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Weights
@@ -64,6 +64,6 @@ def test_only_the_recurrent_weights_are_other_than_the_checkpoints():
     left = computed_network(weights)
     changed = {name for name in weights if weights[name].tobytes() != left[name].tobytes()}
     assert changed == {name for name in weights if name.startswith("weight_hh")}
-    constants = split_matrices(weights)
+    constants = quantised_matrices(weights)
     assert constants["W_l1_reverse"].tobytes() == weights["weight_ih_l1_reverse"].tobytes()
     assert constants["B_l0"].tobytes() == (weights["bias_ih_l0"] + weights["bias_hh_l0"]).tobytes()
