@@ -55,8 +55,9 @@ _FILLING_REVERSE = "fill_before = Concat <axis: int = 0> (fill, no_fill_2, no_fi
 )
 def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
     spec, real = weights.spec, element_type(weights)
-    integers = {"block": [STEPS], "no_fill_2": [0, 0], "no_fill_3": [0, 0, 0], "last": [-1]}
-    integers |= {"after_all": [2**62], **SIZE_CONSTANTS, **input_sizes(spec)}
+    integers: dict[str, int | list[int]] = {"block": [STEPS], "no_fill_2": [0, 0], "no_fill_3": [0, 0, 0]}
+    integers |= {"last_index": -1, **({"first_index": 0} if spec.bidirectional else {})}
+    integers |= {**SIZE_CONSTANTS, **input_sizes(spec)}
     before = [SIZES, _FILLING, *([_FILLING_REVERSE] if spec.bidirectional else [])]
     if drawing.lengths:
         before += ["mask_shape = Concat <axis: int = 0> (blocks, block_rows, axis_1)", *_masks(spec, drawing.opset)]
@@ -104,7 +105,8 @@ def _layer(spec: RNNSpec, real: str, layer: int, drawing: Drawing) -> str:
             f"y{end}_filled = {RESHAPE} (y{end}_blocks, filled_shape)",
             f"{raw} = Slice (y{end}_filled, {first}, {end_at}, axis_0)",
             *([f"states{end} = Where (inside, {raw}, zero)"] if drawing.lengths else []),
-            f"last_row{end} = Slice ({raw}, {'axis_0, axis_1' if direction else 'last, after_all'}, axis_0)",
+            f"last_step{end} = Gather <axis: int = 0> ({raw}, {'first_index' if direction else 'last_index'})",
+            f"last_row{end} = Unsqueeze (last_step{end}, axis_0)",
         ]
     for name, joined, axis in (("sequence", "states", 2), ("last", "last_row", 0)):
         parts = ", ".join(f"{joined}{end}" for end in ends)

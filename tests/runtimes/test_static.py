@@ -9,9 +9,11 @@ from rnn_export.forms import FORMS, draw
 from rnn_export.runtimes._static import static_model, static_run
 from tests.subjects import random_weights
 
+# The reference evaluator, which compiles here, is wrong about a Loop's steps and has ONNX's own operators alone.
+COMPILED = [form.name for form in FORMS if form.length == "dynamic" and form.name != "loop" and not form.quantised]
 
-# The reference evaluator, which compiles here, is wrong about a Loop's steps.
-@pytest.fixture(params=[form.name for form in FORMS if form.length == "dynamic" and form.name != "loop"])
+
+@pytest.fixture(params=COMPILED)
 def model(request) -> onnx.ModelProto:
     return draw(request.param, random_weights("rnn:3,4"), 18)
 
@@ -30,8 +32,10 @@ def sizes(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 
 class TestStaticModel:
-    def test_inputs_have_the_sizes_and_outputs_follow(self, model):
-        static = static_model(model, shapes(6, 2))
+    # A length that is filled up to whole blocks is no number that the onnx package's inference follows.
+    @pytest.mark.parametrize("name", [name for name in COMPILED if FORMS.get(name).block == 1])
+    def test_inputs_have_the_sizes_and_outputs_follow(self, name):
+        static = static_model(draw(name, random_weights("rnn:3,4"), 18), shapes(6, 2))
         onnx.checker.check_model(static, full_check=True)
         assert [sizes(value) for value in static.graph.input] == [(6, 2, 3), (1, 2, 4)]
         h_n = next(value for value in static.graph.output if value.name == "h_n")
