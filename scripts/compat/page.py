@@ -64,6 +64,8 @@ def _summary(cells: Sequence[Cell], forms: Sequence[str]) -> str:
 
 
 def _count(cells: Sequence[Cell]) -> str:
+    if not cells:
+        return "not measured"
     right = sum(WORDS.get(Status(cell["status"])) == "right" for cell in cells)
     wrong = [set(cell["codes"]) for cell in cells if cell["status"] == Status.MISMATCH.value]
     finite = sum(codes <= {"nan-misplaced", *DOCUMENTED} for codes in wrong)
