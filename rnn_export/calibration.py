@@ -12,7 +12,7 @@ from rnn_export.child import MEMORY_LIMIT, Child, Failure
 from rnn_export.cost_model import Costs, CostTable, FormCost
 from rnn_export.environments import how_to_install, installed_version, interpreter_of
 from rnn_export.errors import InstallationError, UsageError
-from rnn_export.forms import FORMS, draw
+from rnn_export.forms import draw, usual_forms
 from rnn_export.machine import this_environment, utc_now
 from rnn_export.runtimes import RUNTIMES, Runtime
 from rnn_export.spec import RNNSpec
@@ -124,9 +124,9 @@ def _prepared(child: Child, spec: RNNSpec, scratch: Path) -> dict[str, int]:
     weights = Weights.random(spec, 0)
     networks: dict[str, int] = {}
     number = 0  # the canary's
-    for form in FORMS:
-        if form.length != "dynamic" or form.merges_constants or form.quantised is not None:
-            continue  # what torch's exporter draws is the graph of another form
+    for form in usual_forms():
+        if form.quantised is not None:
+            continue  # nothing chooses it
         folder = scratch / form.name
         folder.mkdir()
         (folder / "model.onnx").write_bytes(draw(form.name, weights, OPSET).SerializeToString())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rnn_export.benchmark.score import REFERENCE
 from rnn_export.environments import interpreter_of
 from rnn_export.errors import UsageError
-from rnn_export.forms import FORMS, Form
+from rnn_export.forms import FORMS, Form, usual_forms
 from rnn_export.runtimes import RUNTIMES, Runtime
 
 USUAL = ("onnxruntime-cpu", "openvino")  # of the runtimes that read the file; the second where it is installed
@@ -66,12 +66,6 @@ def line_up(forms: Sequence[str], runtimes: Sequence[str], threads: int = 1) -> 
             if runs_all or form.name == OPERATOR_FORM
         ]
     return found
-
-
-def usual_forms() -> list[Form]:
-    """Every form of dynamic length but those that torch's exporter draws: it writes the graph of another one."""
-    usual = [form for form in FORMS if form.length == "dynamic" and not form.merges_constants]
-    return sorted(usual, key=lambda form: form.rank)
 
 
 def _check(runtime: Runtime, threads: int) -> None:

@@ -110,6 +110,12 @@ def form(
     return register
 
 
+def usual_forms() -> list[Form]:
+    """Every form of any length, in the order of rank; not those of torch's exporter, which draws another one's graph."""
+    usual = [form for form in FORMS if form.length == "dynamic" and not form.merges_constants]
+    return sorted(usual, key=lambda form: form.rank)
+
+
 def constants_of(name: str, weights: Weights, head: Head | None = None) -> dict[str, Any]:
     """Every float tensor that the file holds, by name: the form's own, and the head's as (D*H, O)."""
     own = dict(FORMS.get(name).constants(weights))

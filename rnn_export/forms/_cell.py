@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from rnn_export.forms import Drawing
-from rnn_export.forms._text import drawn_model, place_constants
+from rnn_export.forms._text import activated_text, drawn_model, place_constants
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
 
@@ -83,14 +83,9 @@ def step_text(spec: RNNSpec, end: str, x: str, h: str, inside: str = "", at: str
     """
     mark = f"{end}{at}"
     bias = f", bias{end}" if spec.bias else ""
-    activation = {"tanh": "Tanh", "relu": "Relu", "identity": "Identity"}[spec.nonlinearity]
     lines = [
         f"xh{mark} = Concat <axis: int = 1> ({x}, {h})",
         f"z{mark} = Gemm <transB: int = 1> (xh{mark}, matrix{end}{bias})",
     ]
-    if inside:
-        # Where, never a product: a NaN in the padding must not reach the state.
-        lines += [f"h_new{mark} = {activation} (z{mark})", f"h_next{mark} = Where ({inside}, h_new{mark}, {h})"]
-    else:
-        lines.append(f"h_next{mark} = {activation} (z{mark})")
+    lines += activated_text(spec, f"z{mark}", h, f"h_next{mark}", inside, held=f"h_new{mark}")
     return "\n      ".join(lines)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rnn_export.forms._text import activated_text
 from rnn_export.spec import RNNSpec, suffix
 from rnn_export.weights import Weights
 
@@ -42,14 +43,8 @@ def recurrent_text(spec: RNNSpec, end: str, x: str, h: str, new: str, inside: st
         x, h, new: names of values.
         inside: the name of bool (B, 1), where the state may change; it does everywhere if empty.
     """
-    activation = {"tanh": "Tanh", "relu": "Relu", "identity": "Identity"}[spec.nonlinearity]
-    lines = [f"z_{new} = Gemm <transB: int = 1> ({h}, R{end}, {x})"]
-    if inside:
-        # Where, never a product: a NaN in the padding must not reach the state.
-        lines += [f"a_{new} = {activation} (z_{new})", f"{new} = Where ({inside}, a_{new}, {h})"]
-    else:
-        lines.append(f"{new} = {activation} (z_{new})")
-    return "\n      ".join(lines)
+    product = f"z_{new} = Gemm <transB: int = 1> ({h}, R{end}, {x})"
+    return "\n      ".join([product, *activated_text(spec, f"z_{new}", h, new, inside, held=f"a_{new}")])
 
 
 def input_sizes(spec: RNNSpec) -> dict[str, list[int]]:

@@ -10,6 +10,7 @@ from onnx import numpy_helper, parser
 from rnn_export.forms import Drawing
 from rnn_export.forms._external import STORED, declared_tensor
 from rnn_export.forms._tidy import graphs
+from rnn_export.spec import RNNSpec
 from rnn_export.weights import Weights
 
 _MASK = """shape = Shape (sequence_0)
@@ -59,6 +60,22 @@ def drawn_model(
         arrays = {name: np.array(value, np.int64) for name, value in integers.items() if name not in present}
         add_initializers(model.graph, {**arrays, "zero": np.zeros((), weights.dtype)}, drawing)
     return model
+
+
+def activated_text(spec: RNNSpec, z: str, h: str, new: str, inside: str, held: str) -> list[str]:
+    """Statements that make the state ``new`` (B, H) of the sum ``z`` (B, H).
+
+    Args:
+        spec: the network.
+        z, h, new: names of values; ``h`` is the state before.
+        inside: the name of bool (B, 1), where the state may change; it does everywhere if empty.
+        held: the name of what the state would be everywhere, where ``inside`` is given.
+    """
+    activation = {"tanh": "Tanh", "relu": "Relu", "identity": "Identity"}[spec.nonlinearity]
+    if not inside:
+        return [f"{new} = {activation} ({z})"]
+    # Where, never a product: a NaN in the padding must not reach the state.
+    return [f"{held} = {activation} ({z})", f"{new} = Where ({inside}, {held}, {h})"]
 
 
 def model_header(drawing: Drawing) -> str:

@@ -10,6 +10,7 @@ from rnn_export.forms import Drawing, form
 from rnn_export.forms._hoisted_scans import hoisted_model
 from rnn_export.forms._hoisting import LEAST_OPSET
 from rnn_export.forms._quantisation import computed_network, quantised_matrices
+from rnn_export.forms._text import activated_text
 from rnn_export.quantised_state import BLOCK
 from rnn_export.spec import RNNSpec
 from rnn_export.weights import Weights
@@ -40,14 +41,9 @@ def build(weights: Weights, drawing: Drawing) -> onnx.ModelProto:
 
 def _step(spec: RNNSpec, end: str, mask: str) -> str:
     H = spec.hidden_size
-    activation = {"tanh": "Tanh", "relu": "Relu", "identity": "Identity"}[spec.nonlinearity]
     lines = [
         f"hR{end} = {PRODUCT}, K: int = {H}, N: int = {H}> (h{end}, R{end}, R_scale{end})",
         f"z{end} = Add (hR{end}, x{end})",
     ]
-    if mask:
-        # Where, never a product: a NaN in the padding must not reach the state.
-        lines += [f"h_new{end} = {activation} (z{end})", f"h_next{end} = Where ({mask}, h_new{end}, h{end})"]
-    else:
-        lines.append(f"h_next{end} = {activation} (z{end})")
-    return "\n      ".join(lines)
+    state = activated_text(spec, f"z{end}", f"h{end}", f"h_next{end}", mask, held=f"h_new{end}")
+    return "\n      ".join([*lines, *state])

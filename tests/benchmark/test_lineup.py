@@ -3,9 +3,9 @@
 import pytest
 
 from rnn_export.benchmark import lineup
-from rnn_export.benchmark.lineup import line_up, usual_forms
+from rnn_export.benchmark.lineup import line_up
 from rnn_export.errors import UsageError
-from rnn_export.forms import FORMS
+from rnn_export.forms import FORMS, usual_forms
 
 
 def labels(*arguments, **options) -> list[str]:
