@@ -111,7 +111,7 @@ def form(
 
 
 def usual_forms() -> list[Form]:
-    """Every form of any length, in the order of rank; not those of torch's exporter, which draws another one's graph."""
+    """Every form of any length, by rank; not those of torch's exporter, which draws another one's graph."""
     usual = [form for form in FORMS if form.length == "dynamic" and not form.merges_constants]
     return sorted(usual, key=lambda form: form.rank)
 
